@@ -1,0 +1,239 @@
+"""A bundle: its manifest and an ONNX Runtime session. The only door to onnxruntime.
+
+Model files are data: their SHA-256 is checked before they are loaded, and nothing in them is executed but ONNX.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import MISSING, dataclass, fields
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bonefrac.errors import BundleError, UsageError
+from bonefrac.preprocess import SPEC_VERSION, InputSpec
+from bonefrac.results import FindingName
+
+FORMAT = 1
+DEFAULT_BUNDLE = "flagship"
+PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+    "directml": "DmlExecutionProvider",
+    "coreml": "CoreMLExecutionProvider",
+}
+Precision = Literal["int8", "float32"]
+_GOLDEN_TOLERANCE = 0.02  # other CPUs sum int8 products in another order: 0.001 was seen; wrong polarity is far off
+
+
+@dataclass(frozen=True)
+class OperatingPoints:
+    """Probabilities at or above which a film is suspicious, chosen on validation films only, and how."""
+
+    sensitive: float
+    specific: float
+    chosen_on: str
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What the network learned from; `sha256` is that of the list of its films."""
+
+    name: str
+    licence: str
+    source: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """A file of the bundle."""
+
+    file: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """`manifest.json`, read strictly: a missing or unknown key is an error.
+
+    `region_level` is the heat-map value above which connected cells make a region. `figures` are the validation
+    figures of the default precision, shown in reports as they are.
+    """
+
+    format: int
+    name: str
+    version: str
+    input: InputSpec
+    precisions: dict[str, FileEntry]
+    default_precision: Precision
+    operating_points: OperatingPoints
+    region_level: float
+    golden: FileEntry
+    training_data: TrainingData
+    figures: dict[str, str]
+    limits: list[str]
+    made_with: dict[str, str]
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read and check a bundle's manifest. Raises BundleError with what is wrong and what to do."""
+    try:
+        raw = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BundleError(f"{folder}: no model bundle: manifest.json cannot be read; name a bundle's folder") from error
+    except ValueError as error:
+        raise BundleError(f"{folder}: manifest.json is damaged; install the bundle again") from error
+    if isinstance(raw, dict) and raw.get("format") != FORMAT:
+        raise BundleError(
+            f"{folder}: bundle format {raw.get('format')!r}, this version reads {FORMAT}; update bonefrac"
+        )
+    manifest = _strictly(Manifest, raw, str(folder))
+    if manifest.input.version != SPEC_VERSION:
+        raise BundleError(f"{folder}: made for input rules {manifest.input.version}, this version has {SPEC_VERSION}")
+    points = manifest.operating_points
+    if not 0 < points.sensitive <= points.specific < 1 or manifest.default_precision not in manifest.precisions:
+        raise BundleError(f"{folder}: manifest.json contradicts itself; install the bundle again")
+    return manifest
+
+
+_NESTED = {"input": InputSpec, "operating_points": OperatingPoints, "golden": FileEntry, "training_data": TrainingData}
+
+
+def _strictly(kind: type[Any], raw: object, where: str) -> Any:
+    """A dataclass from JSON, with exactly its keys, each of its type."""
+    expected = {field.name: field for field in fields(kind)}
+    if not isinstance(raw, dict) or set(raw) != set(expected):
+        found = set(raw) if isinstance(raw, dict) else set()
+        odd = ", ".join(sorted(found ^ set(expected)))
+        raise BundleError(f"{where}: unknown or missing in the bundle's manifest: {odd}; install the bundle again")
+    values: dict[str, Any] = dict(raw)
+    for name, value in values.items():
+        if name in _NESTED:
+            values[name] = _strictly(_NESTED[name], value, f"{where}: {name}")
+        elif name == "precisions":
+            values[name] = {key: _strictly(FileEntry, entry, f"{where}: {key}") for key, entry in dict(value).items()}
+        else:
+            allowed = {"int": (int,), "float": (int, float), "str": (str,)}.get(str(expected[name].type))
+            if allowed and (not isinstance(value, allowed) or isinstance(value, bool)):
+                raise BundleError(f"{where}: {name} is {value!r} in the bundle's manifest; install the bundle again")
+    assert all(field.default is MISSING or name in values for name, field in expected.items())
+    return kind(**values)
+
+
+def find_bundle(name_or_path: str) -> Path:
+    """A bundle's folder: a path as given, or one of the bundles that were installed with bonefrac, by name."""
+    if Path(name_or_path).is_dir():
+        return Path(name_or_path)
+    installed = Path(str(resources.files("bonefrac_models")))
+    if (installed / name_or_path / "manifest.json").is_file():
+        return installed / name_or_path
+    names = ", ".join(sorted(folder.parent.name for folder in installed.glob("*/manifest.json"))) or "none"
+    raise BundleError(f"no model '{name_or_path}': give a bundle's folder or one of the installed names ({names})")
+
+
+def _checked_bytes(folder: Path, entry: FileEntry) -> bytes:
+    """A file's bytes, if they are those of the manifest. The name may not lead out of the bundle."""
+    if Path(entry.file).name != entry.file:
+        raise BundleError(f"{folder}: the manifest names a file outside the bundle: {entry.file}")
+    try:
+        data = (folder / entry.file).read_bytes()
+    except OSError as error:
+        raise BundleError(f"{folder}: {entry.file} is missing or cannot be read; install the bundle again") from error
+    if hashlib.sha256(data).hexdigest() != entry.sha256:
+        raise BundleError(f"{folder}: {entry.file} is not the file that was verified (wrong SHA-256); install it again")
+    return data
+
+
+class Model:
+    """A loaded bundle. `predict` may be called from several threads at once.
+
+    Every film's scores are the same to the last bit whatever else is in its batch.
+    """
+
+    def __init__(self, folder: Path, *, device: str = "auto", precision: str = "auto", threads: int = 1) -> None:
+        """Load, check hashes, and replay two golden samples. Raises BundleError, or UsageError for a missing device."""
+        self.manifest = read_manifest(folder)
+        self.precision = self.manifest.default_precision if precision == "auto" else precision
+        if self.precision not in self.manifest.precisions:
+            raise BundleError(
+                f"{folder}: the bundle has no {precision} file, only {', '.join(self.manifest.precisions)}"
+            )
+        entry = self.manifest.precisions[self.precision]
+        self.sha256 = entry.sha256
+        self._session = _session(_checked_bytes(folder, entry), device, threads)
+        self.provider: str = self._session.get_providers()[0]
+        self._folder = folder
+        self.check_golden(limit=2)
+
+    @property
+    def name(self) -> str:
+        return f"{self.manifest.name} {self.manifest.version}"
+
+    def predict(self, batch: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """uint8 (N, height, width, 1) -> probability of a fracture (N,) and heat map (N, h, w), float32 in [0, 1]."""
+        probability, heatmap = self._session.run(["probability", "heatmap"], {"pixels": batch})
+        return probability, heatmap
+
+    def finding(self, probability: float) -> FindingName:
+        """`fracture` at or above the specific point, `doubt` between the points."""
+        points = self.manifest.operating_points
+        if probability >= points.specific:
+            return "fracture"
+        return "doubt" if probability >= points.sensitive else "no_fracture_detected"
+
+    def check_golden(self, limit: int | None = None) -> float:
+        """Replay the bundle's synthetic films; returns the largest difference to the stored probabilities.
+
+        Raises BundleError where it is above the tolerance: the machine or the file computes something else.
+        """
+        import io
+
+        with np.load(io.BytesIO(_checked_bytes(self._folder, self.manifest.golden))) as golden:
+            pixels, expected = golden["pixels"][:limit], golden[self.precision][:limit]
+        worst = float(np.abs(self.predict(pixels)[0] - expected).max())
+        if not worst <= _GOLDEN_TOLERANCE:
+            raise BundleError(
+                f"{self._folder}: the self-test gives other scores here (off by {worst:.3f}); do not use it"
+            )
+        return worst
+
+
+def load_model(name_or_path: str, *, device: str = "auto", precision: str = "auto", threads: int = 1) -> Model:
+    """Find and load a bundle; see Model."""
+    return Model(find_bundle(name_or_path), device=device, precision=precision, threads=threads)
+
+
+def _session(onnx: bytes, device: str, threads: int) -> Any:
+    """A session on exactly the device asked for; `auto` is CUDA where it really works, else the CPU."""
+    try:
+        import onnxruntime as ort
+    except ImportError as error:
+        raise UsageError('ONNX Runtime is missing: type  pip install "bonefrac[cpu]"  (or bonefrac[gpu])') from error
+    if device not in ("auto", *PROVIDERS):
+        raise UsageError(f"unknown device '{device}': choose auto, {', '.join(PROVIDERS)}")
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # decoders need the cores
+    options.enable_cpu_mem_arena = False  # the arena keeps its largest size for ever
+    options.log_severity_level = 3
+    wanted = [name for name in ("cuda", "cpu") if device == "auto" or name == device] or [device]
+    for name in wanted:
+        provider = PROVIDERS[name]
+        if provider not in ort.get_available_providers():
+            continue
+        try:
+            session = ort.InferenceSession(onnx, options, providers=[provider])
+        except Exception as error:  # onnxruntime raises its own kinds, of no common base
+            raise BundleError(f"ONNX Runtime cannot load this model on {name}: {str(error).splitlines()[0]}") from error
+        if session.get_providers()[0] == provider:
+            return session
+    raise UsageError(f"device '{device}' is not there on this machine; leave --device out to use the CPU")

@@ -1,0 +1,61 @@
+"""`report.html`: one file that opens from disk in any browser, without a network."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import jinja2
+
+from bonefrac.results import Failure, Finding, Result
+from bonefrac.sinks import atomic, printable
+
+MOST_ROWS = 5000  # above, a browser on an old PC becomes slow; results.csv has all
+
+
+def write_report(path: Path, *, worklist: Iterable[Result], run: dict[str, object]) -> None:
+    """Write the report. `worklist` comes most suspicious first and is read once; `run` is what `run.json` holds."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("bonefrac"), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    template = environment.get_template("report.html")
+    failures: list[dict[str, object]] = []
+    worklist = iter(worklist)
+
+    def findings() -> Iterator[dict[str, object]]:
+        for result in worklist:
+            if isinstance(result, Finding):
+                yield _row(result)
+            else:
+                failures.append(_failed_row(result))
+
+    rows = islice(findings(), MOST_ROWS)
+    rest = findings()  # whatever follows: only its failures are shown
+
+    def shown_failures() -> Iterator[dict[str, object]]:
+        for _ in rest:
+            pass
+        yield from islice(failures, MOST_ROWS)
+
+    with atomic(path) as file:
+        stream = template.stream(run=run, rows=rows, failures=shown_failures(), most_rows=MOST_ROWS)
+        for part in stream:
+            file.write(part.encode("utf-8"))
+
+
+def _row(result: Finding) -> dict[str, object]:
+    thumbnail = base64.b64encode(result.thumbnail).decode("ascii")
+    return {
+        "name": printable(result.source.path),
+        "finding": result.finding,
+        "probability": f"{result.probability:.2f}",
+        "regions": len(result.regions),
+        "thumbnail": f"data:image/jpeg;base64,{thumbnail}" if thumbnail else "",
+    }
+
+
+def _failed_row(result: Failure) -> dict[str, object]:
+    return {"name": printable(result.source.path), "status": result.status, "message": result.message}

@@ -1,0 +1,296 @@
+"""One batch: list, load, examine, journal, write out. Puts the rooms together for `bonefrac-batch` and the demo."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from tqdm import tqdm
+
+import bonefrac
+from bonefrac.annotate import PICTURE_SIDE, Drawing, annotate, thumbnail
+from bonefrac.decode import decode
+from bonefrac.errors import OutputError, UsageError
+from bonefrac.journal import Journal
+from bonefrac.model import Model, load_model
+from bonefrac.pipeline import Examiner, Unchanged, View, examine
+from bonefrac.report import write_report
+from bonefrac.results import Failure, Finding, Result
+from bonefrac.sinks import CsvSink, JsonLinesSink, atomic, picture_path
+from bonefrac.sources import OWN_FOLDER, FilmFile, base_folder, list_films
+
+
+@dataclass(frozen=True)
+class BatchSettings:
+    """What `bonefrac-batch` was asked for. `out` None: beside the input; `workers` 0: one for each core."""
+
+    inputs: tuple[Path, ...]
+    out: Path | None = None
+    model: str = "flagship"
+    device: str = "auto"
+    precision: str = "auto"
+    batch_size: int = 4
+    workers: int = 0
+    annotate: str = "findings"
+    restart: bool = False
+    jsonl: bool = False
+    quiet: bool = False
+    fail_fast: bool = False
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How a batch ended: counts by finding and status, and where the outputs lie."""
+
+    counts: Counter[str]
+    out: Path
+    first_failure: Failure | None = None
+
+
+def run_batch(settings: BatchSettings) -> Summary:
+    """Examine every file below the inputs and write the outputs; goes on where an earlier run was stopped.
+
+    Raises UsageError (or its kinds) when it cannot be carried out, KeyboardInterrupt after keeping what is finished.
+    """
+    started = time.monotonic()
+    inputs = [_existing(path) for path in settings.inputs]
+    base = base_folder(inputs)
+    out = _out_folder(settings.out, inputs, base)
+    films = list_films(inputs, base, out)
+    if not films:
+        raise UsageError(f"no files to analyse in {', '.join(map(str, settings.inputs))}")
+    model = load_model(settings.model, device=settings.device, precision=settings.precision)
+    _claim(out)
+    pictures = out / "annotated"
+    with Journal(out / OWN_FOLDER / "journal.sqlite", _key(settings, model), restart=settings.restart) as journal:
+        _remove_parts(out)
+        how = Examiner(
+            model,
+            batch_size=settings.batch_size,
+            workers=settings.workers or usable_cores(),
+            known=_known(journal, settings.annotate, pictures),
+            illustrate=_illustrator(model, settings.annotate, pictures),
+        )
+        new, first_failure = _examine_all(films, how, journal, settings)
+        if first_failure is not None and settings.fail_fast:
+            return Summary(Counter(failed=1), out, first_failure)
+        try:
+            journal.keep_only({film.name for film in films})
+            _sweep(pictures, {picture_path(pictures, name) for name in _pictured(journal, settings.annotate)})
+            counts = _counts(journal.results())
+            counts.update(files=len(films), new=new, unchanged=len(films) - new)
+            _write_outputs(
+                out, journal, settings, _run_record(settings, model, how, counts, time.monotonic() - started)
+            )
+            journal.commit()
+        except OSError as error:
+            raise OutputError(
+                f"{out}: cannot be written: {error.strerror}; free some space, run the same again"
+            ) from error
+    return Summary(counts, out)
+
+
+def _examine_all(
+    films: list[FilmFile], how: Examiner, journal: Journal, settings: BatchSettings
+) -> tuple[int, Failure | None]:
+    """Examine and record; returns how many films were judged now, and the first that failed."""
+    new, failed, found = 0, None, Counter[str]()
+    silent = settings.quiet or not sys.stderr.isatty()
+    results = examine(films, how)
+    with tqdm(total=len(films), unit="film", disable=silent) as progress:
+        for result in results:
+            progress.update()
+            if isinstance(result, Unchanged):
+                continue
+            journal.record(result)
+            new += 1
+            if isinstance(result, Finding):
+                found[result.finding] += 1
+                progress.set_postfix(fracture=found["fracture"], doubt=found["doubt"], refresh=False)
+            elif result.status == "failed" and failed is None:
+                failed = result
+                if settings.fail_fast:
+                    results.close()
+                    break
+    return new, failed
+
+
+def usable_cores() -> int:
+    """Cores this process may use: its affinity, cut by a cgroup v2 CPU quota (kernel documentation, cgroup-v2.rst)."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        if quota != "max":
+            cores = min(cores, max(1, round(int(quota) / int(period))))
+    except (OSError, ValueError):
+        pass  # no cgroup v2: the affinity stands
+    return cores
+
+
+def _existing(path: Path) -> Path:
+    if not path.exists():
+        raise UsageError(f"{path}: there is no such file or folder")
+    return Path(os.path.abspath(path))
+
+
+def _out_folder(asked: Path | None, inputs: list[Path], base: Path) -> Path:
+    """The output folder: as asked, or the input's name plus `-results`, beside it."""
+    if asked is None:
+        beside = inputs[0].with_suffix("") if len(inputs) == 1 and inputs[0].is_file() else base
+        if not beside.name:
+            raise UsageError("the input is a whole drive: name a folder for the results with --out DIR")
+        return beside.with_name(beside.name + "-results")
+    out = Path(os.path.abspath(asked))
+    real = os.path.realpath(out)
+    if any(os.path.realpath(entry) == real for entry in (*inputs, base)):
+        raise OutputError(f"{asked}: is the input folder; choose another --out, for originals are never written to")
+    return out
+
+
+def _claim(out: Path) -> None:
+    """Make the output folder ours. Refuses one that holds other things."""
+    try:
+        if out.exists() and not (out / OWN_FOLDER).is_dir() and any(out.iterdir()):
+            raise OutputError(
+                f"{out}: holds files that are not bonefrac's; choose an empty or new folder with --out DIR"
+            )
+        (out / OWN_FOLDER).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"{out}: cannot be made or written: {error.strerror}; choose another folder with --out DIR"
+        ) from error
+
+
+def _remove_parts(out: Path) -> None:
+    """Temporary files that a killed run left behind."""
+    for part in out.rglob(".part-*"):
+        part.unlink(missing_ok=True)
+
+
+def _key(settings: BatchSettings, model: Model) -> str:
+    """Whatever changes a row or a picture: another key makes an earlier journal void."""
+    manifest = model.manifest
+    parts = (bonefrac.__version__, model.sha256, model.provider, settings.annotate, asdict(manifest.operating_points),
+             manifest.region_level, asdict(manifest.input), model.name)  # fmt: skip
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _wanted(result: Result, annotated: str) -> bool:
+    if not isinstance(result, Finding) or annotated == "none":
+        return False
+    return annotated == "all" or result.finding != "no_fracture_detected"
+
+
+def _pictured(journal: Journal, annotated: str) -> Iterator[str]:
+    return (result.source.path for result in journal.results() if _wanted(result, annotated))
+
+
+def _known(journal: Journal, annotated: str, pictures: Path) -> dict[str, str]:
+    """What need not be examined again; a film whose picture was deleted must."""
+    lost = {name for name in _pictured(journal, annotated) if not picture_path(pictures, name).is_file()}
+    return {name: sha256 for name, sha256 in journal.known().items() if name not in lost}
+
+
+def _illustrator(model: Model, annotated: str, pictures: Path) -> Callable[[Finding, View], Finding]:
+    caption = f"{model.name} {model.precision}, bonefrac {bonefrac.__version__}"
+    manifest = model.manifest
+
+    def illustrate(finding: Finding, view: View) -> Finding:
+        if _wanted(finding, annotated):
+            film = decode(view.data, long_side=PICTURE_SIDE)
+            drawing = Drawing(view.heatmap, manifest.input, view.to_film, manifest.region_level, caption)
+            with atomic(picture_path(pictures, finding.source.path)) as file:
+                file.write(annotate(film, finding, drawing))
+        return replace(finding, thumbnail=thumbnail(view.pixels, finding, view.to_film))
+
+    return illustrate
+
+
+def _sweep(pictures: Path, expected: set[Path]) -> None:
+    """Remove pictures of films that are gone or whose finding changed, and folders left empty."""
+    for path in sorted(pictures.rglob("*"), reverse=True):
+        if path.is_dir():
+            if not any(path.iterdir()):
+                path.rmdir()
+        elif path not in expected:
+            path.unlink()
+
+
+def _counts(results: Iterator[Result]) -> Counter[str]:
+    counts = Counter(dict.fromkeys(("fracture", "doubt", "no_fracture_detected", "not_analysed", "failed"), 0))
+    counts.update(result.finding if isinstance(result, Finding) else result.status for result in results)
+    counts["analysed"] = counts["fracture"] + counts["doubt"] + counts["no_fracture_detected"]
+    return counts
+
+
+def _run_record(
+    settings: BatchSettings, model: Model, how: Examiner, counts: Counter[str], seconds: float
+) -> dict[str, object]:
+    """What `run.json` holds and the report shows. No path of the machine: reports are handed on."""
+    manifest = model.manifest
+    packages = ("numpy", "opencv-python-headless", "onnxruntime", "onnxruntime-gpu")
+    asked = {name: value for name, value in asdict(settings).items() if name not in ("inputs", "out", "quiet")}
+    shipped = model.precision == manifest.default_precision
+    return {
+        "counts": dict(counts),
+        "seconds": round(seconds, 2),
+        "films_a_second": round(counts["new"] / seconds, 1) if counts["new"] else None,
+        "stage_seconds": {stage: round(spent, 2) for stage, spent in how.stages.seconds.items()},
+        "settings": {**asked, "workers": how.workers},
+        "model": {
+            "name": model.name,
+            "precision": model.precision,
+            "sha256": model.sha256,
+            "provider": model.provider,
+            "operating_points": asdict(manifest.operating_points),
+            "region_level": manifest.region_level,
+            "training_data": asdict(manifest.training_data),
+            "figures": manifest.figures if shipped else {},
+            "limits": manifest.limits,
+        },
+        "versions": {
+            "bonefrac": bonefrac.__version__,
+            "python": platform.python_version(),
+            **{name: found for name in packages if (found := _version(name))},
+        },
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def _write_outputs(out: Path, journal: Journal, settings: BatchSettings, run: dict[str, object]) -> None:
+    model = run["model"]
+    assert isinstance(model, dict)
+    columns = {"model": model["name"], "model_sha256": model["sha256"], "precision": model["precision"]}
+    with atomic(out / "results.csv") as file:
+        sink = CsvSink(file, columns)
+        for result in journal.results():
+            sink.write(result)
+    if settings.jsonl:
+        with atomic(out / "results.jsonl") as file:
+            lines = JsonLinesSink(file, columns)
+            for result in journal.results():
+                lines.write(result)
+    write_report(out / "report.html", worklist=journal.results("suspicion"), run=run)
+    with atomic(out / "run.json") as file:
+        file.write(json.dumps(run, indent=1).encode() + b"\n")
+
+
+def free_bytes(folder: Path) -> int:
+    """Free space on the folder's disk."""
+    return shutil.disk_usage(folder).free

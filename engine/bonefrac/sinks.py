@@ -1,0 +1,129 @@
+"""What a run writes: CSV, JSON Lines, pictures. Nothing ever stands half-written under its final name."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from bonefrac.results import Failure, Result
+
+COLUMNS = ("path", "sha256", "status", "finding", "probability", "regions", "width", "height",
+           "model", "model_sha256", "precision", "message")  # fmt: skip
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # OWASP, CSV injection: a spreadsheet runs a cell that begins so
+_LONGEST_NAME = 240  # bytes; file systems take 255, and a temporary name needs some more
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[IO[bytes]]:
+    """Write a file under a temporary name, to disk, then rename it over `path`; on any error `path` stays as it was."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, part = tempfile.mkstemp(prefix=".part-", dir=path.parent)
+    try:
+        with open(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(part, 0o644)
+        os.replace(part, path)
+        _sync_folder(path.parent)
+    except BaseException:
+        Path(part).unlink(missing_ok=True)
+        raise
+
+
+def _sync_folder(folder: Path) -> None:
+    """A rename is on disk when its folder is (POSIX); Windows has no such call."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def printable(name: str) -> str:
+    """A file name as text: bytes that are no UTF-8 become \\xNN, so that any name can be written."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _cell(text: str) -> str:
+    return "'" + text if text.startswith(_FORMULA) else text
+
+
+def as_record(result: Result, model: dict[str, str]) -> dict[str, object]:
+    """A result in the columns' names and order; `model` has `model`, `model_sha256` and `precision`."""
+    judged: dict[str, object] = {"status": "ok", "finding": "", "probability": None, "regions": []}
+    if isinstance(result, Failure):
+        judged["status"] = result.status
+    else:
+        judged["finding"], judged["probability"] = result.finding, result.probability
+        judged["regions"] = [{"box": [int(v) for v in r.box], "score": r.score} for r in result.regions]
+    return {
+        "path": printable(result.source.path),
+        "sha256": result.source.sha256,
+        **judged,
+        "width": result.width or None,
+        "height": result.height or None,
+        **model,
+        "message": result.message,
+    }
+
+
+class CsvSink:
+    """`results.csv`: UTF-8, a header, one row a result, text cells that no spreadsheet takes for a formula."""
+
+    def __init__(self, file: IO[bytes], model: dict[str, str]) -> None:
+        self._file, self._model = file, model
+        self._file.write((",".join(COLUMNS) + "\r\n").encode())
+
+    def write(self, result: Result) -> None:
+        record = as_record(result, self._model)
+        ok = record["status"] == "ok"
+        cells = {
+            **record,
+            "path": _cell(str(record["path"])),
+            "message": _cell(str(record["message"])),
+            "model": _cell(str(record["model"])),
+            "probability": f"{record['probability']:.4f}" if ok else "",
+            "regions": json.dumps(record["regions"]) if ok else "",
+        }
+        csv.writer(_Encoded(self._file)).writerow([cells[column] for column in COLUMNS])
+
+
+class JsonLinesSink:
+    """`results.jsonl`: the same records, one JSON object a line."""
+
+    def __init__(self, file: IO[bytes], model: dict[str, str]) -> None:
+        self._file, self._model = file, model
+
+    def write(self, result: Result) -> None:
+        self._file.write(json.dumps(as_record(result, self._model), ensure_ascii=False).encode() + b"\n")
+
+
+class _Encoded:
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def write(self, text: str) -> int:
+        return self._file.write(text.encode("utf-8"))
+
+
+def picture_path(folder: Path, name: str) -> Path:
+    """Where a film's picture lies: the input tree mirrored, `.jpg` added, so that a.png and a.tif never meet.
+
+    A name too long for that is cut and told apart by its hash.
+    """
+    *parents, last = name.split("/")
+    last = re.sub(r'[\x00-\x1f<>:"\\|?*]', "_", last) if os.name == "nt" else last
+    if len(os.fsencode(last)) > _LONGEST_NAME - len(".jpg"):
+        digest = hashlib.sha256(os.fsencode(last)).hexdigest()[:12]
+        last = os.fsencode(last)[: _LONGEST_NAME - 40].decode("utf-8", "ignore") + "-" + digest
+    return folder.joinpath(*parents, last + ".jpg")

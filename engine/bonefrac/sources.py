@@ -1,0 +1,87 @@
+"""Where films come from: a folder, listed in the order of the result rows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from bonefrac.errors import UsageError
+
+_LITTER = frozenset({"thumbs.db", "desktop.ini"})
+_LITTER_FOLDERS = frozenset({"__macosx", "@eadir", "$recycle.bin", "system volume information"})
+OWN_FOLDER = ".bonefrac"  # marks an output folder of ours, which is never input
+
+
+@dataclass(frozen=True)
+class FilmFile:
+    """One file of a run. `name` is relative to the run's base folder, with `/`, and is what rows are keyed on.
+
+    `problem` is set where the file system already refused: a folder that cannot be listed gets one row of its own.
+    """
+
+    path: Path
+    name: str
+    problem: str = ""
+
+
+def base_folder(inputs: list[Path]) -> Path:
+    """The folder that names are relative to: the one input, a single file's folder, or what all have in common."""
+    if len(inputs) == 1:
+        return inputs[0] if inputs[0].is_dir() else inputs[0].parent
+    try:
+        return Path(os.path.commonpath(inputs))
+    except ValueError as error:
+        raise UsageError("the inputs lie on different drives; run bonefrac-batch once for each") from error
+
+
+def list_films(inputs: list[Path], base: Path, out: Path) -> list[FilmFile]:
+    """All regular files below the inputs, sorted by name, without operating-system litter and outputs of our own.
+
+    Links to files count as files. Links to folders are followed where they lead outside of `base` and not above it,
+    so that a loop ends and no file is listed twice. `out` and every other output folder of ours are left out.
+    """
+    seen: set[str] = {os.path.realpath(out)}
+    real_base = os.path.realpath(base)
+    films: dict[str, FilmFile] = {}
+    for entry in inputs:
+        found = _walk(entry, real_base, seen) if entry.is_dir() else iter([(entry, "")])
+        for path, problem in found:
+            name = path.relative_to(base).as_posix()
+            films.setdefault(name, FilmFile(path, name, problem))
+    return [films[name] for name in sorted(films, key=os.fsencode)]
+
+
+def _walk(folder: Path, real_base: str, seen: set[str]) -> Iterator[tuple[Path, str]]:
+    """(path, problem) of each file below `folder`; problem is empty but for a folder that cannot be listed."""
+    real = os.path.realpath(folder)
+    if real in seen or (folder / OWN_FOLDER).is_dir():
+        return
+    seen.add(real)
+    try:
+        with os.scandir(folder) as entries:
+            ordered = sorted(entries, key=lambda entry: os.fsencode(entry.name))
+    except OSError as error:
+        yield folder, f"the folder cannot be listed: {error.strerror}"
+        return
+    for entry in ordered:
+        if _is_litter(entry.name):
+            continue
+        path = Path(entry.path)
+        if entry.is_dir(follow_symlinks=True):
+            if entry.name.lower() in _LITTER_FOLDERS or (entry.is_symlink() and _leads_back(entry.path, real_base)):
+                continue
+            yield from _walk(path, real_base, seen)
+        elif entry.is_file(follow_symlinks=False) or entry.is_symlink():
+            yield path, ""
+
+
+def _is_litter(name: str) -> bool:
+    return name.startswith(".") or name.lower() in _LITTER
+
+
+def _leads_back(link: str, real_base: str) -> bool:
+    """Whether a link's target lies inside the base folder, where it is listed anyway, or above it."""
+    target = os.path.realpath(link)
+    return os.path.commonpath([target, real_base]) in (target, real_base)

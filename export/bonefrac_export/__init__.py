@@ -1,0 +1,1 @@
+"""Keras network -> ONNX -> int8 -> verified bundle."""

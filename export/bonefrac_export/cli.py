@@ -1,0 +1,35 @@
+"""`bonefrac-export`: thin."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from bonefrac.errors import BonefracError
+
+
+@click.command()
+@click.argument("network", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--data", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path),
+              help="Folder with images/, labels.csv and boxes.csv.")  # fmt: skip
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="The bundle's folder; replaced when all checks pass."
+)
+@click.option("--fold", default=3, show_default=True, help="Validation fold, never trained on.")
+@click.option("--name", default="flagship", show_default=True)
+@click.option("--version", default="0.1.0", show_default=True)
+def main(**options: object) -> None:
+    """Turn bonefrac-train's network.keras into a verified bundle: float32 and int8 ONNX, golden samples, card.
+
+    \b
+    Example: bonefrac-export runs/448/network.keras --data fracatlas --out models/flagship
+    """
+    from bonefrac_export.bundle import ExportSettings, export_bundle  # TensorFlow takes seconds to import
+
+    try:
+        figures = export_bundle(ExportSettings(**options))  # type: ignore[arg-type]  # Click has checked the types
+    except BonefracError as error:
+        raise click.ClickException(str(error)) from error
+    for name, value in figures.items():
+        click.echo(f"{name}: {value}")

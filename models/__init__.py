@@ -1,0 +1,1 @@
+"""Model bundles: data only. One folder a bundle."""

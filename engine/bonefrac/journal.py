@@ -90,7 +90,7 @@ class Journal:
             self._db.close()
 
     def known(self) -> dict[str, str]:
-        """Film name -> SHA-256 of the content it was last judged with. Failed films are left out: they are tried again."""
+        """Film name -> SHA-256 of the content it was last judged with. Failed films are left out, to be tried again."""
         rows = self._db.execute("SELECT name, sha256 FROM film WHERE status != 'failed'")
         return {os.fsdecode(name): sha256 for name, sha256 in rows}
 

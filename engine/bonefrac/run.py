@@ -138,7 +138,7 @@ def usable_cores() -> int:
 
 
 def _existing(path: Path) -> Path:
-    if not path.exists():
+    if not os.path.exists(path):
         raise UsageError(f"{path}: there is no such file or folder")
     return Path(os.path.abspath(path))
 

@@ -46,7 +46,7 @@ def list_films(inputs: list[Path], base: Path, out: Path) -> list[FilmFile]:
     real_base = os.path.realpath(base)
     films: dict[str, FilmFile] = {}
     for entry in inputs:
-        found = _walk(entry, real_base, seen) if entry.is_dir() else iter([(entry, "")])
+        found = _walk(entry, real_base, seen) if os.path.isdir(entry) else iter([(entry, "")])
         for path, problem in found:
             name = path.relative_to(base).as_posix()
             films.setdefault(name, FilmFile(path, name, problem))
@@ -56,7 +56,7 @@ def list_films(inputs: list[Path], base: Path, out: Path) -> list[FilmFile]:
 def _walk(folder: Path, real_base: str, seen: set[str]) -> Iterator[tuple[Path, str]]:
     """(path, problem) of each file below `folder`; problem is empty but for a folder that cannot be listed."""
     real = os.path.realpath(folder)
-    if real in seen or (folder / OWN_FOLDER).is_dir():
+    if real in seen or os.path.isdir(folder / OWN_FOLDER):
         return
     seen.add(real)
     try:

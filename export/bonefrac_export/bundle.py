@@ -36,10 +36,10 @@ _GOLDEN = ((1, True), (1, False), (2, True), (2, False))  # seed of the drawing,
 FRACATLAS = ("FracAtlas", "CC BY 4.0", "Abedeen et al., Scientific Data 10:521 (2023), figshare 22363012")
 LIMITS = [
     "Not a medical device; not for diagnosis. It was never tested in a clinic.",
-    "Learned from hands, legs, hips and shoulders of one collection of three hospitals. Spine, skull, chest and ribs are"
-    " unknown to it, and so is how well it does on films from elsewhere.",
-    "The operating points, the calibration of the probability and the region level were chosen on the very fold that"
-    " the figures are from; sensitivity, specificity and hit rate are therefore a little too good. AUROC is not affected.",
+    "Learned from hands, legs, hips and shoulders of one collection of three hospitals. Spine, skull, chest and ribs"
+    " are unknown to it, and so is how well it does on films from elsewhere.",
+    "The operating points, the calibration of the probability and the region level were chosen on the very fold"
+    " that the figures are from; sensitivity, specificity and hit rate are a little too good for that. AUROC is not affected.",
     "Neighbouring films of the collection stand for patients, which it does not name: one patient may be in two folds.",
     "On processors without VNNI instructions int8 scores may differ in the third digit; not checked.",
 ]

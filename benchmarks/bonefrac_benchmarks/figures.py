@@ -1,0 +1,85 @@
+"""A figure of several rounds and what it is held against. Every sample is kept: a median alone hides the machine's mood.
+
+Sources: shared/pitfalls.md B1 (keep all samples), B3 (interleave, median and spread, 10 % or "unstable").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+_UNSTABLE = 0.10  # of the median, between the highest and the lowest round
+
+
+@dataclass(frozen=True)
+class Spread:
+    """One quantity, measured once a round, in the order of the rounds; at least one sample."""
+
+    samples: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        return median(self.samples)
+
+    @property
+    def low(self) -> float:
+        return min(self.samples)
+
+    @property
+    def high(self) -> float:
+        return max(self.samples)
+
+    @property
+    def unstable(self) -> bool:
+        """Whether the rounds differ by more than 10 % of their median; a single round proves nothing either."""
+        return len(self.samples) < 2 or self.high - self.low > _UNSTABLE * self.median
+
+    def over(self, other: Spread) -> Spread:
+        """The ratio to another quantity, round by round: what slows a whole round down cancels out."""
+        return Spread(tuple(a / b for a, b in zip(self.samples, other.samples, strict=True)))
+
+    def text(self, digits: int = 1) -> str:
+        """`median (min to max)`."""
+        return f"{self.median:.{digits}f} ({self.low:.{digits}f} to {self.high:.{digits}f})"
+
+    def record(self) -> dict[str, object]:
+        """For JSON."""
+        return {"median": self.median, "min": self.low, "max": self.high, "samples": list(self.samples)}
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A measured value and the target that issue 2, section 4, sets for it. `at_least` False: at most."""
+
+    name: str
+    value: Spread
+    target: float
+    at_least: bool = True
+    unit: str = ""
+    digits: int = 2
+
+    @property
+    def reached(self) -> bool:
+        """Judged by the median, before any rounding."""
+        return self.value.median >= self.target if self.at_least else self.value.median <= self.target
+
+    def line(self) -> str:
+        measured = self.value.text(self.digits) if len(self.value.samples) > 1 else f"{self.value.median:.{self.digits}f}"
+        sign = ">=" if self.at_least else "<="
+        verdict = "reached" if self.reached else "NOT reached"
+        return f"{self.name}: {measured}{self.unit}, target {sign} {self.target:g}{self.unit}: {verdict}"
+
+    def record(self) -> dict[str, object]:
+        """For JSON."""
+        bound = {"at_least": self.target} if self.at_least else {"at_most": self.target}
+        return {"name": self.name, **self.value.record(), **bound, "unit": self.unit.strip(), "reached": self.reached}
+
+
+def table(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Lines with aligned columns: the first to the left, the others to the right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  " + "  ".join(cell.rjust(w) if i else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True)))
+        for row in rows
+    ]

@@ -1,0 +1,57 @@
+"""Peers in processes of their own, each loaded once and idle while another is measured."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from bonefrac.errors import BonefracError, UsageError
+from bonefrac_benchmarks.peers import PEERS, Job, Measure, Window
+
+
+@contextmanager
+def started(peer: str, job: Job) -> Iterator[Measure]:
+    """A peer's `measure`, answered by a fresh process; it is spawned, for ONNX Runtime does not survive a fork."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(theirs, peer, job), name=peer, daemon=True)
+    process.start()
+    theirs.close()
+
+    def measure(passes: int) -> Window:
+        try:
+            ours.send(passes)
+            answer = ours.recv()
+        except (EOFError, BrokenPipeError, ConnectionResetError) as error:
+            raise UsageError(f"the peer '{peer}' died while it was measured; is there enough memory?") from error
+        if isinstance(answer, BonefracError):
+            raise answer
+        assert isinstance(answer, Window)
+        return answer
+
+    try:
+        yield measure
+    finally:
+        ours.close()
+        process.terminate()
+        process.join()
+        process.close()
+
+
+def _serve(connection: Connection, peer: str, job: Job) -> None:
+    """In the peer's process: measure whenever asked, until the other end is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, which ends us
+    try:
+        measure = PEERS[peer](job)
+        while True:
+            connection.send(measure(connection.recv()))
+    except BonefracError as error:
+        connection.send(error)
+    except (EOFError, BrokenPipeError):
+        return

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,10 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
+
 from bonefrac.model import Model
 from bonefrac.synthetic import draw_radiograph
-from hypothesis import HealthCheck, settings
 
 settings.register_profile(
     "bonefrac",
@@ -169,3 +172,27 @@ def model() -> Model:
 def float_model() -> Model:
     """The shipped bundle in float32."""
     return Model(FLAGSHIP, precision="float32")
+
+
+@pytest.fixture
+def as_nobody(tmp_path: Path) -> Callable[[], AbstractContextManager[None]]:
+    """`with as_nobody():` runs as a user without rights, for permission bits do not bite root."""
+
+    @contextmanager
+    def become() -> Iterator[None]:
+        if os.geteuid() != 0:
+            yield
+            return
+        closed = [folder for folder in (tmp_path, *tmp_path.parents) if folder.stat().st_mode & 0o055 != 0o055]
+        modes = [folder.stat().st_mode & 0o7777 for folder in closed]
+        for folder, mode in zip(closed, modes, strict=True):
+            folder.chmod(mode | 0o055)
+        os.seteuid(65534)
+        try:
+            yield
+        finally:
+            os.seteuid(0)
+            for folder, mode in zip(closed, modes, strict=True):
+                folder.chmod(mode)
+
+    return become

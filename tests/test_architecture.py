@@ -1,4 +1,4 @@
-"""The house's rules: which room may import what, one door a dependency, and a clinic's side that needs no TensorFlow."""
+"""The house's rules: which room may import what, one door a dependency, a clinic's side without TensorFlow."""
 
 from __future__ import annotations
 

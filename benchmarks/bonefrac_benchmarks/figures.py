@@ -1,4 +1,4 @@
-"""A figure of several rounds and what it is held against. Every sample is kept: a median alone hides the machine's mood.
+"""A figure of several rounds, and what it is held against. Every sample is kept: a median alone hides the spread.
 
 Sources: shared/pitfalls.md B1 (keep all samples), B3 (interleave, median and spread, 10 % or "unstable").
 """
@@ -57,7 +57,7 @@ class Goal:
     target: float
     at_least: bool = True
     unit: str = ""
-    digits: int = 2
+    digits: int = 3  # 0.848 is below 0.85, and must not be shown as 0.85
 
     @property
     def reached(self) -> bool:
@@ -65,7 +65,9 @@ class Goal:
         return self.value.median >= self.target if self.at_least else self.value.median <= self.target
 
     def line(self) -> str:
-        measured = self.value.text(self.digits) if len(self.value.samples) > 1 else f"{self.value.median:.{self.digits}f}"
+        measured = (
+            self.value.text(self.digits) if len(self.value.samples) > 1 else f"{self.value.median:.{self.digits}f}"
+        )
         sign = ">=" if self.at_least else "<="
         verdict = "reached" if self.reached else "NOT reached"
         return f"{self.name}: {measured}{self.unit}, target {sign} {self.target:g}{self.unit}: {verdict}"
@@ -80,6 +82,7 @@ def table(rows: Sequence[tuple[str, ...]]) -> list[str]:
     """Lines with aligned columns: the first to the left, the others to the right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [
-        "  " + "  ".join(cell.rjust(w) if i else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True)))
+        "  "
+        + "  ".join(cell.rjust(w) if i else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True)))
         for row in rows
     ]

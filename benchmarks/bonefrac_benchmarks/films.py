@@ -32,7 +32,9 @@ def sample(folder: Path, count: int, long_side: int) -> tuple[list[Path], int]:
     taken = [files[i * len(files) // count] for i in range(count)] if len(files) > count else files
     films = [path for path in taken if _is_readable(path, long_side)]
     if not films:
-        raise UsageError(f"{folder}: none of the {len(taken)} files looked at is a radiograph that can be measured with")
+        raise UsageError(
+            f"{folder}: none of the {len(taken)} files looked at is a radiograph that can be measured with"
+        )
     return films, len(taken) - len(films)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import tempfile
 import time
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import chain, repeat
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 from bonefrac.decode import decode
 from bonefrac.errors import UsageError
 from bonefrac.model import find_bundle, load_model, read_manifest
-from bonefrac.pipeline import Examiner, examine
+from bonefrac.pipeline import Examiner, Stages, examine
 from bonefrac.preprocess import InputSpec, to_input
 from bonefrac.run import BatchSettings, run_batch
 from bonefrac.sources import FilmFile
@@ -97,35 +96,24 @@ def stages(job: Job) -> Measure:
 
     def measure(passes: int) -> Window:
         cv2.setNumThreads(1)
-        clock = _Clock()
-        inputs: list[NDArray[np.uint8]] = []
-        for path in chain.from_iterable(repeat(job.films, passes)):
-            data = clock.lap("read", lambda path=path: _read(path))
-            film = clock.lap("decode", lambda data=data: decode(data, long_side=spec.long_side))
-            pixels, _ = clock.lap("prepare", lambda film=film: to_input(film, spec))
-            clock.lap("infer one", lambda pixels=pixels: model.predict(pixels[None]))
-            inputs.append(pixels)
-            if len(inputs) == job.batch_size:
-                clock.lap("infer", lambda: model.predict(np.stack(inputs)))
-                inputs.clear()
-        if inputs:
-            clock.lap("infer", lambda: model.predict(np.stack(inputs)))
-        return Window(passes * len(job.films), sum(clock.seconds.values()), dict(clock.seconds))
+        clock = Stages()
+        waiting: list[NDArray[np.uint8]] = []
+        for number, path in enumerate(job.films * passes, 1):
+            with clock.time("read"):
+                data = _read(path)
+            with clock.time("decode"):
+                film = decode(data, long_side=spec.long_side)
+            with clock.time("prepare"):
+                waiting.append(to_input(film, spec)[0])
+            with clock.time("infer one"):
+                model.predict(waiting[-1][None])
+            if number % job.batch_size == 0 or number == passes * len(job.films):
+                with clock.time("infer"):
+                    model.predict(np.stack(waiting))
+                waiting.clear()
+        return Window(passes * len(job.films), sum(clock.seconds.values()), clock.seconds)
 
     return measure
-
-
-class _Clock:
-    """Wall seconds by stage."""
-
-    def __init__(self) -> None:
-        self.seconds: defaultdict[str, float] = defaultdict(float)
-
-    def lap(self, stage: str, work: Callable[[], Any]) -> Any:
-        started = time.perf_counter()
-        done = work()
-        self.seconds[stage] += time.perf_counter() - started
-        return done
 
 
 def _read(path: Path) -> bytes:
@@ -169,7 +157,10 @@ def naive_session(onnx: Path) -> Any:
 def naive_probability(path: str, session: Any, spec: InputSpec) -> float:
     """Read in colour, squeeze to the model's size, bilinear, infer a batch of one. To grey after the resize: the
     bundle's input is one channel, and so it costs the naive loop next to nothing."""
-    small = cv2.resize(cv2.imread(path), (spec.width, spec.height), interpolation=cv2.INTER_LINEAR)
+    film = cv2.imread(path)
+    if film is None:
+        raise UsageError(f"{path}: the naive loop cannot read it; leave damaged films out")
+    small = cv2.resize(film, (spec.width, spec.height), interpolation=cv2.INTER_LINEAR)
     grey = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY)
     return float(session.run(["probability"], {"pixels": grey[None, :, :, None]})[0][0])
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
-from pathlib import Path
 
 from bonefrac.errors import BonefracError, UsageError
 from bonefrac_benchmarks.peers import PEERS, Job, Measure, Window
+
+_PATIENCE_S = 60.0
 
 
 @contextmanager
@@ -25,10 +24,11 @@ def started(peer: str, job: Job) -> Iterator[Measure]:
     theirs.close()
 
     def measure(passes: int) -> Window:
-        try:
+        with suppress(BrokenPipeError, ConnectionResetError):  # a peer that gave up has sent its reason before
             ours.send(passes)
+        try:
             answer = ours.recv()
-        except (EOFError, BrokenPipeError, ConnectionResetError) as error:
+        except (EOFError, ConnectionResetError) as error:
             raise UsageError(f"the peer '{peer}' died while it was measured; is there enough memory?") from error
         if isinstance(answer, BonefracError):
             raise answer
@@ -38,7 +38,8 @@ def started(peer: str, job: Job) -> Iterator[Measure]:
     try:
         yield measure
     finally:
-        ours.close()
+        ours.close()  # the peer ends by itself, after the window it may be in, and leaves no temporary folder behind
+        process.join(_PATIENCE_S)
         process.terminate()
         process.join()
         process.close()

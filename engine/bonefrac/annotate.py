@@ -20,6 +20,7 @@ _WORDS = {
     "no_fracture_detected": "no fracture detected above threshold",
 }
 _OVERLAY = 0.35  # opacity of the heat map at 1.0
+_NARROWEST = 280  # px that the words need; a narrower film gets black beside it
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 Picture = NDArray[np.uint8]
@@ -42,7 +43,7 @@ def annotate(film: Radiograph, finding: Finding, drawing: Drawing) -> bytes:
     The heat map is shown on the fixed scale of its values, from half the region level on, never on the film's own
     maximum. Boxes are solid for `fracture` and dashed for `doubt`; an arrow leads to the best region's peak.
     """
-    picture = cv2.cvtColor(to_8_bit(film.pixels), cv2.COLOR_GRAY2BGR)
+    picture = np.asarray(cv2.cvtColor(to_8_bit(film.pixels), cv2.COLOR_GRAY2BGR), np.uint8)
     scale = picture.shape[1] / film.width, picture.shape[0] / film.height
     if finding.finding != "no_fracture_detected":
         picture = _overlay(picture, film, drawing)
@@ -53,7 +54,10 @@ def annotate(film: Radiograph, finding: Finding, drawing: Drawing) -> bytes:
         for region in finding.regions[:1]:
             _arrow(picture, region, scale, colour, line)
     words = f"{_WORDS[finding.finding]}  {finding.probability:.2f}"
-    return _jpeg(np.vstack([picture, _band(picture.shape[1], (words, drawing.caption, "not for diagnosis"))]))
+    width = max(picture.shape[1], _NARROWEST)
+    beside = np.zeros((picture.shape[0], width - picture.shape[1], 3), np.uint8)
+    band = _band(width, (words, drawing.caption, "not for diagnosis"))
+    return _jpeg(np.concatenate([np.concatenate([picture, beside], axis=1), band]))
 
 
 def thumbnail(pixels: NDArray[np.uint8], finding: Finding, to_film: ToFilm, side: int = 112) -> bytes:
@@ -151,4 +155,5 @@ def _jpeg(picture: Picture) -> bytes:
                   cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]  # fmt: skip
     data = cv2.imencode(".jpg", picture, parameters)[1].tobytes()
     comment = MARK.encode()
-    return data[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment + data[2:]
+    after = 4 + int.from_bytes(data[4:6], "big")  # JFIF wants its own segment first
+    return data[:after] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment + data[after:]

@@ -31,7 +31,9 @@ def decode(data: bytes, *, long_side: int) -> Radiograph:
     """
     header = read_header(data)
     _check_size(header)
-    pixels = _upright(_grey(_read(data, header, long_side), header), header.orientation)
+    pixels = _grey(_read(data, header, long_side), header)
+    if header.format != "TIFF":  # OpenCV turns a TIFF whatever the flag says
+        pixels = _upright(pixels, header.orientation)
     _check_not_blank(pixels)
     width, height = (header.width, header.height) if header.orientation < 5 else (header.height, header.width)
     return Radiograph(pixels, width, height)
@@ -61,7 +63,14 @@ def _read(data: bytes, header: Header, long_side: int) -> Grey:
         raise NotAnalysed(
             f"a {header.format} of {pixels.dtype} samples, which is not read here; save it as 8 or 16 bit"
         )
-    return pixels
+    if header.white_is_zero and pixels.dtype == np.uint16:  # OpenCV turns 8 bit alone
+        pixels = np.iinfo(np.uint16).max - pixels
+    return _as_grey(pixels)
+
+
+def _as_grey(pixels: cv2.typing.MatLike) -> Grey:
+    """What OpenCV gave, with a type that is known; nothing is copied."""
+    return pixels.astype(np.uint16 if pixels.dtype == np.uint16 else np.uint8, copy=False)
 
 
 def _grey(pixels: Grey, header: Header) -> Grey:
@@ -69,9 +78,11 @@ def _grey(pixels: Grey, header: Header) -> Grey:
     if pixels.ndim == 2:
         return pixels
     if pixels.shape[2] == 4:
-        opaque = pixels[:, :, 3:].astype(np.float32) / np.iinfo(pixels.dtype).max
-        shown = pixels[:, :, :3] * opaque
-        pixels = shown.astype(np.uint8) if pixels.dtype == np.uint8 else shown.astype(np.uint16)
+        full = np.iinfo(pixels.dtype).max
+        for rows in np.array_split(pixels, max(1, len(pixels) // 256)):  # in strips: products need four times the room
+            if (rows[:, :, 3] < full).any():
+                rows[:, :, :3] = rows[:, :, :3] * (rows[:, :, 3:] / np.float32(full))
+        pixels = pixels[:, :, :3]
     if pixels.shape[2] != 3:
         raise NotAnalysed(f"a {header.format} of {pixels.shape[2]} channels, which is not read here")
     small = pixels[:: max(1, pixels.shape[0] // 256), :: max(1, pixels.shape[1] // 256)]
@@ -79,7 +90,7 @@ def _grey(pixels: Grey, header: Header) -> Grey:
     spread = small.max(axis=2).astype(np.int16) - small.min(axis=2)
     if (spread > _COLOUR_SPREAD).mean() > _COLOUR_SHARE:
         raise NotAnalysed("a colour picture, not a radiograph")
-    return cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)
+    return _as_grey(cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY))
 
 
 _TURN = {3: cv2.ROTATE_180, 4: cv2.ROTATE_180, 5: cv2.ROTATE_90_CLOCKWISE, 6: cv2.ROTATE_90_CLOCKWISE,
@@ -89,15 +100,15 @@ _TURN = {3: cv2.ROTATE_180, 4: cv2.ROTATE_180, 5: cv2.ROTATE_90_CLOCKWISE, 6: cv
 def _upright(pixels: Grey, orientation: int) -> Grey:
     """Apply EXIF orientation 1 to 8 (CIPA DC-008, tag 274): turn, then mirror left to right for 2, 4, 5 and 7."""
     if orientation in _TURN:
-        pixels = cv2.rotate(pixels, _TURN[orientation])
+        pixels = _as_grey(cv2.rotate(pixels, _TURN[orientation]))
     if orientation in (2, 4, 5, 7):
-        pixels = cv2.flip(pixels, 1)
+        pixels = _as_grey(cv2.flip(pixels, 1))
     return pixels
 
 
 def _check_not_blank(pixels: Grey) -> None:
     small = pixels[:: max(1, pixels.shape[0] // 128), :: max(1, pixels.shape[1] // 128)]
     low, high = np.percentile(small, (1, 99))
-    depth = 256 if pixels.dtype == np.uint8 else max(256, 2 ** int(pixels.max()).bit_length())
+    depth = 256 if pixels.dtype == np.uint8 else max(256, high)  # scanners fill 10 to 16 of the 16 bits
     if high - low < _BLANK_RANGE / 256 * depth:
         raise NotAnalysed("a blank frame: it shows next to nothing but one shade of grey")

@@ -42,6 +42,7 @@ class Header:
     bits: int
     orientation: int = 1
     palette: bool = False
+    white_is_zero: bool = False  # TIFF's PhotometricInterpretation 0: small numbers are bright
 
 
 def read_header(data: bytes) -> Header:
@@ -186,4 +187,13 @@ def _tiff(data: bytes) -> Header:
         raise NotAnalysed(f"a TIFF of {bits}-bit or signed samples, which is not read here; save it as 8 or 16 bit")
     if tags.get(_PHOTOMETRIC, (1,))[0] == 5:
         raise NotAnalysed("a CMYK (print) TIFF, not a radiograph; export it in grey")
-    return Header("TIFF", tags[_WIDTH][0], tags[_HEIGHT][0], channels, bits, tags.get(_ORIENTATION, (1,))[0])
+    turned = tags.get(_ORIENTATION, (1,))[0]
+    return Header(
+        "TIFF",
+        tags[_WIDTH][0],
+        tags[_HEIGHT][0],
+        channels,
+        bits,
+        orientation=turned if 1 <= turned <= 8 else 1,
+        white_is_zero=tags.get(_PHOTOMETRIC, (1,))[0] == 0,
+    )

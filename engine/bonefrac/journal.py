@@ -12,6 +12,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -19,9 +20,8 @@ from types import TracebackType
 from bonefrac.errors import OutputError
 from bonefrac.results import Failure, Finding, Region, Result, Source
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS setting (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS film (
+_FILM = """
+CREATE TABLE film (
     name BLOB PRIMARY KEY,      -- relative path, as the file system has it
     sha256 TEXT NOT NULL,
     status TEXT NOT NULL,
@@ -32,9 +32,13 @@ CREATE TABLE IF NOT EXISTS film (
     height INTEGER NOT NULL,
     message TEXT NOT NULL,
     thumbnail BLOB NOT NULL
-) WITHOUT ROWID;
+) WITHOUT ROWID
 """
 _COMMIT_EVERY_S = 1.0
+
+
+class _DamagedError(OutputError):
+    """The file is no journal, or no longer."""
 
 
 class Journal:
@@ -45,35 +49,53 @@ class Journal:
 
     def __init__(self, path: Path, key: str, *, restart: bool = False) -> None:
         self._path, self._last_commit = path, time.monotonic()
-        if restart:
-            path.unlink(missing_ok=True)
-        self._db = sqlite3.connect(path, isolation_level=None, timeout=0.2)
         try:
-            self._open(key)
-        except sqlite3.Error as error:
-            self._db.close()
-            raise self._translated(error) from error
+            with self._translated():
+                self._db = self._open(key, restart)
+        except _DamagedError:
+            if not restart:
+                raise
+            path.unlink()
+            with self._translated():
+                self._db = self._open(key, restart)
 
-    def _open(self, key: str) -> None:
-        self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
-        self._db.execute("PRAGMA synchronous = FULL")
-        self._db.execute("BEGIN EXCLUSIVE")
-        for statement in _SCHEMA.split(";\n"):
-            self._db.execute(statement)
-        stored = self._db.execute("SELECT value FROM setting WHERE name = 'key'").fetchone()
-        if stored is None or stored[0] != key:
-            self._db.execute("DELETE FROM film")
-            self._db.execute("INSERT OR REPLACE INTO setting VALUES ('key', ?)", (key,))
-        self._db.execute("COMMIT")
-        self._db.execute("BEGIN")
+    def _open(self, key: str, restart: bool) -> sqlite3.Connection:
+        db = sqlite3.connect(self._path, isolation_level=None, timeout=0.2)
+        try:
+            db.execute("PRAGMA locking_mode = EXCLUSIVE")
+            db.execute("PRAGMA synchronous = FULL")
+            db.execute("BEGIN EXCLUSIVE")
+            db.execute("CREATE TABLE IF NOT EXISTS setting (name TEXT PRIMARY KEY, value TEXT NOT NULL)")
+            stored = db.execute("SELECT value FROM setting WHERE name = 'key'").fetchone()
+            if restart or stored is None or stored[0] != key:
+                db.execute("DROP TABLE IF EXISTS film")  # whatever columns an older version gave it
+                db.execute(_FILM)
+                db.execute("INSERT OR REPLACE INTO setting VALUES ('key', ?)", (key,))
+            db.execute("COMMIT")
+            db.execute("BEGIN")
+        except sqlite3.Error:
+            db.close()
+            raise
+        return db
 
-    def _translated(self, error: sqlite3.Error) -> OutputError:
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """SQLite's errors as one sentence on what to do."""
         folder = self._path.parent
-        if "locked" in str(error):
-            return OutputError(f"{folder}: another run is writing there; wait for it, or choose another --out")
-        if "full" in str(error) or "disk I/O" in str(error):
-            return OutputError(f"{folder}: the disk is full or broken; free some space and run the same command again")
-        return OutputError(f"{folder}: the journal cannot be used ({error}); add --restart to begin anew")
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            if "locked" in str(error):
+                raise OutputError(f"{folder}: another run is writing there; wait, or choose another --out") from error
+            if "full" in str(error) or "disk I/O" in str(error):
+                raise OutputError(
+                    f"{folder}: the disk is full or broken; free some space, run the same again"
+                ) from error
+            raise OutputError(
+                f"{folder}: the journal cannot be opened or written ({error}); choose another --out"
+            ) from error
+        except sqlite3.DatabaseError as error:
+            raise _DamagedError(f"{folder}: the journal is damaged ({error}); add --restart to begin anew") from error
 
     def __enter__(self) -> Journal:
         return self
@@ -82,42 +104,42 @@ class Journal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            self._db.execute("COMMIT")
-        except sqlite3.Error as failure:
-            if kind is None:
-                raise self._translated(failure) from failure
+            with self._translated():
+                self._db.execute("COMMIT")
+        except OutputError:
+            if kind is None:  # else the first error says what happened
+                raise
         finally:
             self._db.close()
 
     def known(self) -> dict[str, str]:
         """Film name -> SHA-256 of the content it was last judged with. Failed films are left out, to be tried again."""
-        rows = self._db.execute("SELECT name, sha256 FROM film WHERE status != 'failed'")
-        return {os.fsdecode(name): sha256 for name, sha256 in rows}
+        with self._translated():
+            rows = self._db.execute("SELECT name, sha256 FROM film WHERE status != 'failed'")
+            return {os.fsdecode(name): sha256 for name, sha256 in rows}
 
     def record(self, result: Result) -> None:
         """Write or replace a film's row."""
         row = (os.fsencode(result.source.path), result.source.sha256, *_columns(result))
-        try:
+        with self._translated():
             self._db.execute("INSERT OR REPLACE INTO film VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
-            if time.monotonic() - self._last_commit > _COMMIT_EVERY_S:
-                self.commit()
-        except sqlite3.Error as error:
-            raise self._translated(error) from error
+        if time.monotonic() - self._last_commit > _COMMIT_EVERY_S:
+            self.commit()
 
     def commit(self) -> None:
         """Make all rows so far survive a power cut."""
-        self._db.execute("COMMIT")
-        self._db.execute("BEGIN")
+        with self._translated():
+            self._db.execute("COMMIT")
+            self._db.execute("BEGIN")
         self._last_commit = time.monotonic()
 
     def keep_only(self, names: set[str]) -> list[str]:
         """Forget films that are no longer there; returns their names."""
-        gone = [name for name in map(os.fsdecode, self._names()) if name not in names]
-        self._db.executemany("DELETE FROM film WHERE name = ?", [(os.fsencode(name),) for name in gone])
+        with self._translated():
+            there = [os.fsdecode(row[0]) for row in self._db.execute("SELECT name FROM film")]
+            gone = [name for name in there if name not in names]
+            self._db.executemany("DELETE FROM film WHERE name = ?", [(os.fsencode(name),) for name in gone])
         return gone
-
-    def _names(self) -> list[bytes]:
-        return [row[0] for row in self._db.execute("SELECT name FROM film")]
 
     def results(self, order: str = "name") -> Iterator[Result]:
         """All rows: by `name`, or by `suspicion`, the most suspicious first."""
@@ -125,7 +147,13 @@ class Journal:
             "name": "SELECT * FROM film ORDER BY name",
             "suspicion": "SELECT * FROM film ORDER BY probability IS NULL, probability DESC, name",
         }[order]
-        for row in self._db.execute(query):
+        with self._translated():
+            rows = self._db.execute(query)
+        while True:
+            with self._translated():
+                row = rows.fetchone()
+            if row is None:
+                return
             yield _result(row)
 
 

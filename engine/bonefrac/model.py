@@ -6,11 +6,12 @@ Model files are data: their SHA-256 is checked before they are loaded, and nothi
 from __future__ import annotations
 
 import hashlib
+import io
 import json
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass, is_dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,37 +96,47 @@ def read_manifest(folder: Path) -> Manifest:
         raise BundleError(
             f"{folder}: bundle format {raw.get('format')!r}, this version reads {FORMAT}; update bonefrac"
         )
-    manifest = _strictly(Manifest, raw, str(folder))
+    try:
+        manifest: Manifest = _strictly(Manifest, raw, "manifest")
+    except ValueError as error:
+        raise BundleError(f"{folder}: manifest.json is not as it must be: {error}; install the bundle again") from error
     if manifest.input.version != SPEC_VERSION:
         raise BundleError(f"{folder}: made for input rules {manifest.input.version}, this version has {SPEC_VERSION}")
-    points = manifest.operating_points
-    if not 0 < points.sensitive <= points.specific < 1 or manifest.default_precision not in manifest.precisions:
-        raise BundleError(f"{folder}: manifest.json contradicts itself; install the bundle again")
+    points, spec = manifest.operating_points, manifest.input
+    consistent = (
+        0 < points.sensitive <= points.specific < 1
+        and 0 < manifest.region_level < 1
+        and 32 <= min(spec.width, spec.height) <= max(spec.width, spec.height) <= 4096
+        and manifest.default_precision in manifest.precisions
+    )
+    if not consistent:
+        raise BundleError(f"{folder}: manifest.json holds values that cannot be; install the bundle again")
     return manifest
 
 
-_NESTED = {"input": InputSpec, "operating_points": OperatingPoints, "golden": FileEntry, "training_data": TrainingData}
+def _strictly(kind: Any, raw: Any, where: str) -> Any:
+    """JSON as the type `kind`: dataclasses with exactly their keys, dict, list, Literal and plain values.
 
-
-def _strictly(kind: type[Any], raw: object, where: str) -> Any:
-    """A dataclass from JSON, with exactly its keys, each of its type."""
-    expected = {field.name: field for field in fields(kind)}
-    if not isinstance(raw, dict) or set(raw) != set(expected):
-        found = set(raw) if isinstance(raw, dict) else set()
-        odd = ", ".join(sorted(found ^ set(expected)))
-        raise BundleError(f"{where}: unknown or missing in the bundle's manifest: {odd}; install the bundle again")
-    values: dict[str, Any] = dict(raw)
-    for name, value in values.items():
-        if name in _NESTED:
-            values[name] = _strictly(_NESTED[name], value, f"{where}: {name}")
-        elif name == "precisions":
-            values[name] = {key: _strictly(FileEntry, entry, f"{where}: {key}") for key, entry in dict(value).items()}
-        else:
-            allowed = {"int": (int,), "float": (int, float), "str": (str,)}.get(str(expected[name].type))
-            if allowed and (not isinstance(value, allowed) or isinstance(value, bool)):
-                raise BundleError(f"{where}: {name} is {value!r} in the bundle's manifest; install the bundle again")
-    assert all(field.default is MISSING or name in values for name, field in expected.items())
-    return kind(**values)
+    Raises ValueError with the place that differs.
+    """
+    if is_dataclass(kind):
+        hints = get_type_hints(kind)
+        if not isinstance(raw, dict) or set(raw) != set(hints):
+            odd = set(hints) ^ set(raw if isinstance(raw, dict) else ())
+            raise ValueError(f"unknown or missing in {where}: {', '.join(sorted(odd))}")
+        return cast(Any, kind)(**{name: _strictly(hint, raw[name], f"{where}.{name}") for name, hint in hints.items()})
+    outer, inner = get_origin(kind), get_args(kind)
+    if outer is dict and isinstance(raw, dict):
+        return {name: _strictly(inner[1], value, f"{where}.{name}") for name, value in raw.items()}
+    if outer is list and isinstance(raw, list):
+        return [_strictly(inner[0], value, where) for value in raw]
+    if outer is Literal and isinstance(raw, str) and raw in inner:
+        return raw
+    if kind is float and type(raw) in (int, float):
+        return float(raw)
+    if kind in (int, str) and type(raw) is kind:
+        return raw
+    raise ValueError(f"{where} is {raw!r}")
 
 
 def find_bundle(name_or_path: str) -> Path:
@@ -171,7 +182,15 @@ class Model:
         self._session = _session(_checked_bytes(folder, entry), device, threads)
         self.provider: str = self._session.get_providers()[0]
         self._folder = folder
+        self._check_interface()
         self.check_golden(limit=2)
+
+    def _check_interface(self) -> None:
+        spec, inputs = self.manifest.input, self._session.get_inputs()
+        outputs = {output.name for output in self._session.get_outputs()}
+        fits = len(inputs) == 1 and inputs[0].name == "pixels" and inputs[0].shape[1:] == [spec.height, spec.width, 1]
+        if not fits or not {"probability", "heatmap"} <= outputs:
+            raise BundleError(f"{self._folder}: the ONNX file does not fit its manifest; install the bundle again")
 
     @property
     def name(self) -> str:
@@ -194,10 +213,12 @@ class Model:
 
         Raises BundleError where it is above the tolerance: the machine or the file computes something else.
         """
-        import io
-
-        with np.load(io.BytesIO(_checked_bytes(self._folder, self.manifest.golden))) as golden:
-            pixels, expected = golden["pixels"][:limit], golden[self.precision][:limit]
+        data = _checked_bytes(self._folder, self.manifest.golden)
+        try:
+            with np.load(io.BytesIO(data), allow_pickle=False) as golden:
+                pixels, expected = golden["pixels"][:limit], golden[self.precision][:limit]
+        except (KeyError, ValueError, OSError) as error:
+            raise BundleError(f"{self._folder}: the golden samples cannot be read; install the bundle again") from error
         worst = float(np.abs(self.predict(pixels)[0] - expected).max())
         if not worst <= _GOLDEN_TOLERANCE:
             raise BundleError(
@@ -233,6 +254,8 @@ def _session(onnx: bytes, device: str, threads: int) -> Any:
         try:
             session = ort.InferenceSession(onnx, options, providers=[provider])
         except Exception as error:  # onnxruntime raises its own kinds, of no common base
+            if name != wanted[-1]:
+                continue
             raise BundleError(f"ONNX Runtime cannot load this model on {name}: {str(error).splitlines()[0]}") from error
         if session.get_providers()[0] == provider:
             return session

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 import cv2
@@ -171,3 +171,5 @@ def _judge(item: _Ready, probability: np.float32, heatmap: NDArray[np.float32], 
             return how.illustrate(result, View(item.data, item.pixels, heatmap, item.to_film))
         except OSError as error:
             raise OutputError(f"a picture cannot be written to the output folder: {error.strerror}") from error
+        except Exception as error:  # the finding stands, with a word that its picture is missing
+            return replace(result, message=f"no picture: {type(error).__name__}: {error}")

@@ -35,8 +35,8 @@ class InputSpec:
 
     @property
     def long_side(self) -> int:
-        """Pixels that the decoder must leave on a film's long side, so that resizing only ever shrinks what it may."""
-        return max(self.width, self.height)
+        """Pixels that the decoder must leave on a long side, so that no detail is lost; for `stretch`, all there are."""
+        return max(self.width, self.height) if self.fit == "letterbox" else 2**31
 
 
 @dataclass(frozen=True)
@@ -70,10 +70,9 @@ def to_input(film: Radiograph, spec: InputSpec) -> tuple[NDArray[np.uint8], ToFi
 
     shrinks = film.pixels.shape[0] >= height and film.pixels.shape[1] >= width
     rule = cv2.INTER_AREA if spec.resize == "area" and shrinks else cv2.INTER_LINEAR
+    resized = cv2.resize(film.pixels, (width, height), interpolation=rule).astype(film.pixels.dtype, copy=False)
     canvas = np.zeros((spec.height, spec.width, 1), np.uint8)
-    canvas[top : top + height, left : left + width, 0] = to_8_bit(
-        cv2.resize(film.pixels, (width, height), interpolation=rule)
-    )
+    canvas[top : top + height, left : left + width, 0] = to_8_bit(resized)
     return canvas, ToFilm(left, top, film.width / width, film.height / height)
 
 
@@ -81,5 +80,6 @@ def to_8_bit(pixels: Grey) -> NDArray[np.uint8]:
     """uint8 as it is; uint16 through a window between two percentiles, for scanners fill 10, 12, 14 or 16 bits."""
     if pixels.dtype == np.uint8:
         return pixels.astype(np.uint8, copy=False)
-    low, high = np.percentile(pixels, _WINDOW)
+    film = pixels[pixels < pixels.max()]  # without markers burnt in at full scale, which would darken all else
+    low, high = np.percentile(film if film.size > pixels.size / 2 else pixels, _WINDOW)
     return np.clip((pixels.astype(np.float32) - low) * (255 / max(high - low, 1)) + 0.5, 0, 255).astype(np.uint8)

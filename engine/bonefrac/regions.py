@@ -10,7 +10,8 @@ from bonefrac.preprocess import InputSpec, ToFilm
 from bonefrac.results import Region
 
 MAX_REGIONS = 8
-_FINER = 4  # the map is interpolated so many times finer before it is cut at the level
+_FINER = 5  # times finer the map is interpolated before it is cut; odd, so that cells keep their own value
+_BOX_FROM = 0.75  # of its peak: a region's box goes round its summit, for a map's slopes reach far beyond a fracture
 
 
 def find_regions(
@@ -18,22 +19,25 @@ def find_regions(
 ) -> tuple[Region, ...]:
     """Connected areas of `heatmap` (h, w) in [0, 1] above `level`, best first, at most MAX_REGIONS.
 
+    A region's box holds what lies above `_BOX_FROM` of its peak (on FracAtlas' validation fold, boxes round the whole
+    area overlapped the true ones by a third (IoU >= 0.3) less than half as often).
     `size` is (width, height) of the upright original in px: boxes and peaks are cut to it and hold at least a pixel.
     """
     rows, columns = heatmap.shape
     fine = cv2.resize(heatmap, (columns * _FINER, rows * _FINER), interpolation=cv2.INTER_LINEAR)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats((fine >= level).astype(np.uint8), connectivity=8)
+    count, labels = cv2.connectedComponents((fine >= level).astype(np.uint8), connectivity=8)
     x_step, y_step = spec.width / fine.shape[1], spec.height / fine.shape[0]
     found = []
     for label in range(1, count):
-        left, top, width, height = (int(v) for v in stats[label, :4])
         area = np.where(labels == label, fine, -1.0)
         peak_y, peak_x = np.unravel_index(int(area.argmax()), area.shape)
-        x0, y0 = _inside(to_film(left * x_step, top * y_step), size)
-        x1, y1 = _inside(to_film((left + width) * x_step, (top + height) * y_step), size)
-        if x1 - x0 < 1 or y1 - y0 < 1:  # lies in the letterbox's border
-            continue
-        peak = _inside(to_film((peak_x + 0.5) * x_step, (peak_y + 0.5) * y_step), (size[0] - 1, size[1] - 1))
+        summit_y, summit_x = np.nonzero(area >= _BOX_FROM * area.max())
+        x0, y0 = _inside(to_film(summit_x.min() * x_step, summit_y.min() * y_step), size)
+        x1, y1 = _inside(to_film((summit_x.max() + 1) * x_step, (summit_y.max() + 1) * y_step), size)
+        x, y = to_film((peak_x + 0.5) * x_step, (peak_y + 0.5) * y_step)
+        if not (0 <= x < size[0] and 0 <= y < size[1]) or x1 - x0 < 1 or y1 - y0 < 1:
+            continue  # it lies in the letterbox's border
+        peak = _inside((x, y), (size[0] - 1, size[1] - 1))
         found.append(Region((x0, y0, x1, y1), peak, round(float(area.max()), 3)))
     found.sort(key=lambda region: (-region.score, region.box))
     return tuple(found[:MAX_REGIONS])

@@ -39,11 +39,13 @@ def write_report(path: Path, *, worklist: Iterable[Result], run: dict[str, objec
         for _ in rest:
             pass
         yield from islice(failures, MOST_ROWS)
+        if len(failures) > MOST_ROWS:
+            yield {"name": f"and {len(failures) - MOST_ROWS} more", "status": "", "message": "results.csv has all"}
 
     with atomic(path) as file:
         stream = template.stream(run=run, rows=rows, failures=shown_failures(), most_rows=MOST_ROWS)
         for part in stream:
-            file.write(part.encode("utf-8"))
+            file.write(part.encode("utf-8", "backslashreplace"))
 
 
 def _row(result: Finding) -> dict[str, object]:

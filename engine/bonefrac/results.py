@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 FindingName = Literal["fracture", "doubt", "no_fracture_detected"]
 FailureStatus = Literal["not_analysed", "failed"]
-Grey = NDArray[np.uint8] | NDArray[np.uint16]  # (h, w), bone bright
+Grey = NDArray[np.unsignedinteger[Any]]  # uint8 or uint16 (h, w), bone bright
 
 
 @dataclass(frozen=True)

@@ -227,8 +227,9 @@ def _sweep(pictures: Path, expected: set[Path]) -> None:
 
 
 def _counts(results: Iterator[Result]) -> Counter[str]:
-    counts = Counter(dict.fromkeys(("fracture", "doubt", "no_fracture_detected", "not_analysed", "failed"), 0))
-    counts.update(result.finding if isinstance(result, Finding) else result.status for result in results)
+    counts: Counter[str] = Counter(fracture=0, doubt=0, no_fracture_detected=0, not_analysed=0, failed=0)
+    for result in results:
+        counts[result.finding if isinstance(result, Finding) else result.status] += 1
     counts["analysed"] = counts["fracture"] + counts["doubt"] + counts["no_fracture_detected"]
     return counts
 

@@ -17,7 +17,20 @@ from bonefrac.results import Failure, Result
 
 COLUMNS = ("path", "sha256", "status", "finding", "probability", "regions", "width", "height",
            "model", "model_sha256", "precision", "message")  # fmt: skip
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # OWASP, CSV injection: a spreadsheet runs a cell that begins so
+_FORMULA = (
+    "=",
+    "+",
+    "-",
+    "@",
+    "\t",
+    "\r",
+    "\n",
+    "＝",
+    "＋",
+    "－",
+    "＠",
+)  # OWASP, CSV injection: a spreadsheet runs a cell that begins so
+_PICTURE = ".marked.jpg"  # no folder is called so, which would stand in a picture's way
 _LONGEST_NAME = 240  # bytes; file systems take 255, and a temporary name needs some more
 
 
@@ -105,7 +118,9 @@ class JsonLinesSink:
         self._file, self._model = file, model
 
     def write(self, result: Result) -> None:
-        self._file.write(json.dumps(as_record(result, self._model), ensure_ascii=False).encode() + b"\n")
+        self._file.write(
+            json.dumps(as_record(result, self._model), ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+        )
 
 
 class _Encoded:
@@ -113,17 +128,17 @@ class _Encoded:
         self._file = file
 
     def write(self, text: str) -> int:
-        return self._file.write(text.encode("utf-8"))
+        return self._file.write(text.encode("utf-8", "backslashreplace"))
 
 
 def picture_path(folder: Path, name: str) -> Path:
-    """Where a film's picture lies: the input tree mirrored, `.jpg` added, so that a.png and a.tif never meet.
+    """Where a film's picture lies: the input tree mirrored, an ending added, so that a.png and a.tif never meet.
 
     A name too long for that is cut and told apart by its hash.
     """
     *parents, last = name.split("/")
     last = re.sub(r'[\x00-\x1f<>:"\\|?*]', "_", last) if os.name == "nt" else last
-    if len(os.fsencode(last)) > _LONGEST_NAME - len(".jpg"):
+    if len(os.fsencode(last)) > _LONGEST_NAME - len(_PICTURE):
         digest = hashlib.sha256(os.fsencode(last)).hexdigest()[:12]
         last = os.fsencode(last)[: _LONGEST_NAME - 40].decode("utf-8", "ignore") + "-" + digest
-    return folder.joinpath(*parents, last + ".jpg")
+    return folder.joinpath(*parents, last + _PICTURE)

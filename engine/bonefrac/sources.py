@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,12 +29,11 @@ class FilmFile:
 
 def base_folder(inputs: list[Path]) -> Path:
     """The folder that names are relative to: the one input, a single file's folder, or what all have in common."""
-    if len(inputs) == 1:
-        return inputs[0] if inputs[0].is_dir() else inputs[0].parent
     try:
-        return Path(os.path.commonpath(inputs))
+        common = Path(os.path.commonpath(inputs))
     except ValueError as error:
         raise UsageError("the inputs lie on different drives; run bonefrac-batch once for each") from error
+    return common if os.path.isdir(common) else common.parent
 
 
 def list_films(inputs: list[Path], base: Path, out: Path) -> list[FilmFile]:
@@ -68,13 +68,23 @@ def _walk(folder: Path, real_base: str, seen: set[str]) -> Iterator[tuple[Path, 
     for entry in ordered:
         if _is_litter(entry.name):
             continue
-        path = Path(entry.path)
-        if entry.is_dir(follow_symlinks=True):
+        kind = _kind(entry)
+        if kind == "folder":
             if entry.name.lower() in _LITTER_FOLDERS or (entry.is_symlink() and _leads_back(entry.path, real_base)):
                 continue
-            yield from _walk(path, real_base, seen)
-        elif entry.is_file(follow_symlinks=False) or entry.is_symlink():
-            yield path, ""
+            yield from _walk(Path(entry.path), real_base, seen)
+        elif kind == "file":
+            yield Path(entry.path), ""
+
+
+def _kind(entry: os.DirEntry[str]) -> str:
+    """`file`, `folder`, or "" for pipes and devices, which may block whoever opens them. A link that leads nowhere is a
+    file: somebody expects a film there, and reading it tells what is wrong."""
+    try:
+        mode = entry.stat(follow_symlinks=True).st_mode
+    except OSError:
+        return "file"
+    return "folder" if stat.S_ISDIR(mode) else "file" if stat.S_ISREG(mode) else ""
 
 
 def _is_litter(name: str) -> bool:

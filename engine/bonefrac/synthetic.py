@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-# Linear attenuation in 1/cm near 60 keV effective energy (NIST XCOM: cortical bone, red marrow, soft tissue).
-_CORTEX, _MARROW, _TISSUE = 0.60, 0.22, 0.205
+# Linear attenuation in 1/cm at 50 keV (NIST tables of X-ray mass attenuation, ICRU-44 tissues, times their density).
+_CORTEX, _MARROW, _TISSUE = 0.81, 0.25, 0.24
 _PHOTONS = 4000.0  # a pixel where nothing is in the way
 _PX_PER_CM = 42.0
 
@@ -28,7 +28,7 @@ class Drawn:
 
 @dataclass(frozen=True)
 class _Break:
-    """A transverse or oblique break at `at` (0..1 along the bone): the far part is shifted and bent."""
+    """An oblique break at `at` (0..1 along the bone): the far part is shifted and bent."""
 
     at: float
     slope: float
@@ -56,9 +56,13 @@ def draw_radiograph(seed: int, *, fractured: bool, height: int = 1000, width: in
         bow = rng.uniform(-12, 12)
         hurt = None
         if fractured and index == broken:
-            hurt = _Break(rng.uniform(0.36, 0.64), rng.uniform(-0.5, 0.5), rng.uniform(3, 6) * radius,
-                          rng.choice((-1, 1)) * rng.uniform(0.35, 0.6) * radius * _PX_PER_CM,
-                          rng.uniform(-0.14, 0.14))  # fmt: skip
+            hurt = _Break(
+                at=rng.uniform(0.36, 0.64),
+                slope=rng.choice((-1, 1)) * rng.uniform(0.5, 1.2),
+                gap_px=rng.uniform(3, 6) * radius,
+                shift_px=rng.choice((-1, 1)) * rng.uniform(0.35, 0.6) * radius * _PX_PER_CM,
+                bend=rng.uniform(-0.14, 0.14),
+            )
             box = _box(hurt, centre, radius, tilt, height, width)
         attenuation += _bone(x - centre, y, height * 0.9, radius, bow, hurt, rng)
     return Drawn(_expose(attenuation, rng), box)
@@ -90,7 +94,7 @@ def _bone(
     cos, sin = np.cos(hurt.bend), np.sin(hurt.bend)
     far_x, far_y = (x - hurt.shift_px) * cos - (y - at) * sin, at + (x - hurt.shift_px) * sin + (y - at) * cos
     far = _tube(far_x, far_y, length, radius, bow, spongy) * _sigmoid(far_y - (jagged + hurt.gap_px / 2))
-    return near + far
+    return (near + far).astype(np.float32, copy=False)
 
 
 def _tube(

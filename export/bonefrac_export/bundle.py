@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import numpy as np
@@ -33,13 +34,12 @@ _CALIBRATION_FILMS = 240
 _PARITY = 1e-4  # largest difference of a probability between Keras and the float32 file
 _GOLDEN = ((1, True), (1, False), (2, True), (2, False))  # seed of the drawing, with a fracture or not
 
-FRACATLAS = ("FracAtlas", "CC BY 4.0", "Abedeen et al., Scientific Data 10:521 (2023), figshare 22363012")
 LIMITS = [
     "Not a medical device; not for diagnosis. It was never tested in a clinic.",
-    "Learned from hands, legs, hips and shoulders of one collection of three hospitals. Spine, skull, chest and ribs"
-    " are unknown to it, and so is how well it does on films from elsewhere.",
+    "Learned from hands, legs, hips and shoulders of one collection. Spine, skull, chest and ribs are"
+    " unknown to it, and so is how well it does on films from elsewhere.",
     "The operating points, the calibration of the probability and the region level were chosen on the very fold"
-    " that the figures are from; sensitivity, specificity and hit rate are a little too good for that. AUROC is not affected.",
+    " that the figures are from; sensitivity, specificity and hit rate are a little too good. AUROC is not affected.",
     "Neighbouring films of the collection stand for patients, which it does not name: one patient may be in two folds.",
     "On processors without VNNI instructions int8 scores may differ in the third digit; not checked.",
 ]
@@ -47,14 +47,17 @@ LIMITS = [
 
 @dataclass(frozen=True)
 class ExportSettings:
-    """`network` is bonefrac-train's `network.keras` with `input.json` beside it; `fold` was never trained on."""
+    """`network` is bonefrac-train's `network.keras`, with `input.json` and `training.json` beside it; `data_name`,
+    `data_licence` and `data_source` credit the films in `data`."""
 
     network: Path
     data: Path
     out: Path
+    data_name: str
+    data_licence: str
+    data_source: str
     name: str = "flagship"
     version: str = "0.1.0"
-    fold: int = 3
 
 
 def export_bundle(settings: ExportSettings) -> dict[str, str]:
@@ -62,10 +65,10 @@ def export_bundle(settings: ExportSettings) -> dict[str, str]:
 
     Raises UsageError for unusable input, BonefracError when a check fails; then nothing is written under `out`.
     """
-    spec = _read_spec(settings.network.parent / "input.json")
-    labelled = read_labelled(settings.data)
-    training = [film for film in labelled if film.fold != settings.fold]
-    validation = _load([film for film in labelled if film.fold == settings.fold], spec)
+    spec, history = _read_training(settings.network.parent)
+    labelled, fold = read_labelled(settings.data), history["fold"]
+    training = [film for film in labelled if film.fold != fold]
+    validation = _load([film for film in labelled if film.fold == fold], spec)
     calibration = _calibration_films(training)
 
     network = load_keras(settings.network)
@@ -90,13 +93,15 @@ def export_bundle(settings: ExportSettings) -> dict[str, str]:
         operating_points=OperatingPoints(0.5, 0.5, "not yet"),
         region_level=0.5,
         golden=_write_golden(part, spec, {"int8": int8, "float32": float32}),
-        training_data=TrainingData(*FRACATLAS, sha256=_list_hash(training)),
+        training_data=TrainingData(
+            settings.data_name, settings.data_licence, settings.data_source, _list_hash(training)
+        ),
         figures={},
         limits=LIMITS,
-        made_with=_made_with(settings, slope, offset, calibration),
+        made_with=_made_with(settings, history, (slope, offset), calibration),
     )
     _save(part, manifest)
-    manifest = _measure(part, manifest, validation, slope * logits + offset, settings.fold)
+    manifest = _measure(part, manifest, validation, slope * logits + offset)
     _save(part, manifest)
     _save_card(part, manifest)
     Model(part)  # the finished bundle loads, checks its hashes and passes its golden samples
@@ -105,11 +110,15 @@ def export_bundle(settings: ExportSettings) -> dict[str, str]:
     return manifest.figures
 
 
-def _read_spec(path: Path) -> InputSpec:
+def _read_training(folder: Path) -> tuple[InputSpec, dict[str, Any]]:
+    """What bonefrac-train wrote beside the network: its input spec, and how it was trained (with the fold)."""
     try:
-        return InputSpec(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise UsageError(f"{path}: the network's input spec is missing or damaged; bonefrac-train writes it") from error
+        spec = InputSpec(**json.loads((folder / "input.json").read_text(encoding="utf-8")))
+        history = json.loads((folder / "training.json").read_text(encoding="utf-8"))
+        history["fold"] = int(history["fold"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UsageError(f"{folder}: input.json or training.json is missing or bad") from error
+    return spec, history
 
 
 def _load(films: list[LabelledFilm], spec: InputSpec) -> Films:
@@ -177,7 +186,7 @@ def _list_hash(films: list[LabelledFilm]) -> str:
 
 
 def _made_with(
-    settings: ExportSettings, slope: float, offset: float, calibration: list[LabelledFilm]
+    settings: ExportSettings, history: dict[str, Any], platt: tuple[float, float], calibration: list[LabelledFilm]
 ) -> dict[str, str]:
     packages = ("tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "numpy", "opencv-python-headless")
     installed = {}
@@ -188,24 +197,24 @@ def _made_with(
             installed[package] = version(f"{package}-cpu")
     return {
         "network.keras sha256": hashlib.sha256(settings.network.read_bytes()).hexdigest(),
-        "arguments": f"--name {settings.name} --version {settings.version} --fold {settings.fold}",
-        "probability": f"sigmoid({slope:.6f} * logit + {offset:.6f}), fitted on fold {settings.fold}",
+        "training": json.dumps(history),
+        "probability": f"sigmoid({platt[0]:.6f} * logit + {platt[1]:.6f}), fitted on fold {history['fold']}",
         "int8": f"static QDQ, per channel, min-max over {len(calibration)} training films {_list_hash(calibration)}",
         **installed,
     }
 
 
-def _measure(folder: Path, manifest: Manifest, films: Films, keras_logit: NDArray[np.float64], fold: int) -> Manifest:
+def _measure(folder: Path, manifest: Manifest, films: Films, keras_logit: NDArray[np.float64]) -> Manifest:
     """Choose points and level with the file that ships, and measure it through the engine."""
     int8, float32 = Model(folder, precision="int8"), Model(folder, precision="float32")
     probability, heatmaps = predict(int8, films.pixels)
     sensitive, specific = operating_points(films.fractured, probability)
-    chosen_on = f"FracAtlas fold {fold}: sensitivity >= 0.95, specificity >= 0.95"
-    manifest = replace(
-        manifest,
-        operating_points=OperatingPoints(sensitive, specific, chosen_on),
-        region_level=region_level(films, heatmaps, int8),
-    )
+    folds = sorted({film.fold for film in films.labels})
+    chosen_on = f"{manifest.training_data.name}, fold {folds[0]}: sensitivity >= 0.95, specificity >= 0.95"
+    manifest = replace(manifest, operating_points=OperatingPoints(sensitive, specific, chosen_on))
+    _save(folder, manifest)
+    level = region_level(films, probability, heatmaps, Model(folder, precision="int8"))
+    manifest = replace(manifest, region_level=level)
     _save(folder, manifest)
 
     reference = np.concatenate([float32.predict(films.pixels[at : at + 4])[0] for at in range(0, len(films.pixels), 4)])

@@ -16,14 +16,17 @@ from bonefrac.errors import BonefracError
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="The bundle's folder; replaced when all checks pass."
 )
-@click.option("--fold", default=3, show_default=True, help="Validation fold, never trained on.")
+@click.option("--data-name", required=True, help="What the films are called, for the card's credit.")
+@click.option("--data-licence", required=True, help="Under which licence the films are.")
+@click.option("--data-source", required=True, help="Who made them and where they are found.")
 @click.option("--name", default="flagship", show_default=True)
 @click.option("--version", default="0.1.0", show_default=True)
 def main(**options: object) -> None:
     """Turn bonefrac-train's network.keras into a verified bundle: float32 and int8 ONNX, golden samples, card.
 
     \b
-    Example: bonefrac-export runs/448/network.keras --data fracatlas --out models/flagship
+    Example: bonefrac-export runs/448/network.keras --data films --out models/mine \\
+      --data-name "Our films" --data-licence private --data-source "Our hospital, 2026"
     """
     from bonefrac_export.bundle import ExportSettings, export_bundle  # TensorFlow takes seconds to import
 

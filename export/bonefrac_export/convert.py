@@ -25,7 +25,8 @@ def load_keras(path: Path) -> keras.Model:
         network = keras.saving.load_model(path, compile=False, safe_mode=True)
     except (OSError, ValueError, TypeError) as error:
         raise UsageError(f"{path}: cannot be loaded as a Keras network: {str(error).splitlines()[0]}") from error
-    if not isinstance(network.output, dict) or set(network.output) != {"logit", "heatmap"}:
+    outputs = getattr(network, "output", None)
+    if not isinstance(outputs, dict) or set(outputs) != {"logit", "heatmap"}:
         raise UsageError(f"{path}: has no outputs 'logit' and 'heatmap'; give the network.keras of bonefrac-train")
     return network
 
@@ -45,7 +46,9 @@ def to_onnx(network: keras.Model, slope: float, offset: float) -> onnx.ModelProt
     height, width = network.inputs[0].shape[1:3]
     network = _with_plain_upsampling(network)
 
-    @tf.function(input_signature=[tf.TensorSpec((None, height, width, 1), tf.uint8, name="pixels")])
+    signature = [tf.TensorSpec((None, height, width, 1), tf.uint8, name="pixels")]
+
+    @tf.function(input_signature=signature)
     def engine_graph(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
         outputs = network(tf.cast(pixels, tf.float32), training=False)
         return {
@@ -53,7 +56,7 @@ def to_onnx(network: keras.Model, slope: float, offset: float) -> onnx.ModelProt
             "heatmap": tf.sigmoid(outputs["heatmap"], name="heatmap"),
         }
 
-    model, _ = tf2onnx.convert.from_function(engine_graph, engine_graph.input_signature, opset=OPSET)
+    model, _ = tf2onnx.convert.from_function(engine_graph, signature, opset=OPSET)
     _name_batch(model)
     model = onnx.shape_inference.infer_shapes(model)
     onnx.checker.check_model(model, full_check=True)
@@ -65,7 +68,8 @@ class _NearestUpsampling(keras.layers.Layer):
     of eight."""
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
-        return tf.raw_ops.ResizeNearestNeighbor(images=x, size=(2 * x.shape[1], 2 * x.shape[2]))
+        size = [2 * int(side or 0) for side in x.shape.as_list()[1:3]]
+        return tf.raw_ops.ResizeNearestNeighbor(images=x, size=size)
 
 
 def _with_plain_upsampling(network: keras.Model) -> keras.Model:

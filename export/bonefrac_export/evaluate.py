@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score
 
+from bonefrac.errors import BonefracError
 from bonefrac.labelled import LabelledFilm
 from bonefrac.model import Model
 from bonefrac.preprocess import ToFilm
@@ -17,6 +18,7 @@ from bonefrac.regions import find_regions
 from bonefrac.results import Region
 
 _DRAWS = 2000
+_FALSE_REGIONS = 0.3
 
 
 @dataclass(frozen=True)
@@ -45,11 +47,16 @@ def predict(model: Model, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float64
 
 
 def operating_points(fractured: NDArray[np.bool_], probability: NDArray[np.float64]) -> tuple[float, float]:
-    """(sensitive, specific): the highest threshold with sensitivity >= 0.95, the lowest with specificity >= 0.95."""
+    """(sensitive, specific): the highest threshold with sensitivity >= 0.95, the lowest with specificity >= 0.95.
+
+    Raises BonefracError where there is none.
+    """
     candidates = np.unique(np.round(np.concatenate([probability, probability + 1e-4]), 4))
     candidates = candidates[(candidates > 0) & (candidates < 1)]
     sensitivity = np.array([(probability[fractured] >= point).mean() for point in candidates])
     specificity = np.array([(probability[~fractured] < point).mean() for point in candidates])
+    if not (sensitivity >= 0.95).any() or not (specificity >= 0.95).any():
+        raise BonefracError("no threshold reaches a sensitivity or a specificity of 0.95: the network is not trained")
     sensitive, specific = candidates[sensitivity >= 0.95].max(), candidates[specificity >= 0.95].min()
     return float(min(sensitive, specific)), float(specific)
 
@@ -76,11 +83,21 @@ def centre_hits(films: Films, regions: list[tuple[Region, ...]]) -> NDArray[np.b
     ])  # fmt: skip
 
 
-def region_level(films: Films, heatmaps: NDArray[np.float32], model: Model) -> float:
-    """The level at which the most best regions have their centre in a true box; of equals, the highest."""
-    levels = [round(0.05 * step, 2) for step in range(2, 17)]
-    hits = [centre_hits(films, regions_of(films, heatmaps, model, level)).mean() for level in levels]
-    return max(zip(hits, levels, strict=True))[1]
+def region_level(films: Films, probability: NDArray[np.float64], heatmaps: NDArray[np.float32], model: Model) -> float:
+    """The level at which the most best regions have their centre in a true box while films without fracture show fewer
+    than `_FALSE_REGIONS` regions in the mean; of equals, the highest."""
+    found = []
+    for level in (round(0.05 * step, 2) for step in range(2, 17)):
+        regions = regions_of(films, heatmaps, model, level)
+        if false_regions(films, regions, probability >= model.manifest.operating_points.sensitive) < _FALSE_REGIONS:
+            found.append((float(centre_hits(films, regions).mean()), level))
+    return max(found)[1]
+
+
+def false_regions(films: Films, regions: list[tuple[Region, ...]], shown: NDArray[np.bool_]) -> float:
+    """Regions on a film without fracture, in the mean; only films that are `shown` to be suspicious have any."""
+    counts = [len(found) if seen else 0 for found, seen in zip(regions, shown, strict=True)]
+    return float(np.mean(np.array(counts)[~films.fractured]))
 
 
 def wilson(successes: int, trials: int) -> str:
@@ -123,6 +140,6 @@ def figures(films: Films, model: Model) -> dict[str, str]:
     regions = regions_of(films, heatmaps, model, model.manifest.region_level)
     hits = centre_hits(films, regions)
     found["best region's centre in a true box"] = wilson(int(hits.sum()), len(hits))
-    shown = [len(r) for r, p, f in zip(regions, probability, fractured, strict=True) if not f and p >= points.sensitive]
-    found["regions shown on a film without fracture"] = f"{sum(shown) / int((~fractured).sum()):.2f} in the mean"
+    shown = false_regions(films, regions, probability >= points.sensitive)
+    found["regions shown on a film without fracture"] = f"{shown:.2f} in the mean"
     return found

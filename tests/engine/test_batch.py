@@ -10,7 +10,6 @@ import struct
 import subprocess
 import sys
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -112,7 +111,7 @@ BAD = {
 
 
 @pytest.fixture(scope="module")
-def bad(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every bad input in one folder, examined once; the folder of results."""
     folder = tmp_path_factory.mktemp("bad") / "films"
     folder.mkdir()
@@ -124,7 +123,7 @@ def bad(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         (folder / litter).write_bytes(JPEG)
     result = batch(folder, "--out", folder.parent / "out")
     assert result.exit_code == 1, result.output
-    yield folder.parent / "out"
+    return folder.parent / "out"
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -168,7 +167,7 @@ def test_the_table_has_its_columns_and_is_sorted(xrays: Path) -> None:
         header, *body = csv.reader(file)
     assert tuple(header) == COLUMNS
     assert [row[0] for row in body] == ["leg.png", "patient-a/wrist.jpg", "patient-b/wrist.jpg"]
-    assert (out / "annotated" / "patient-a" / "wrist.jpg.jpg").is_file()
+    assert (out / "annotated" / "patient-a" / "wrist.jpg.marked.jpg").is_file()
     run = json.loads((out / "run.json").read_text())
     assert run["model"]["provider"] == "CPUExecutionProvider"
     assert run["counts"]["files"] == 3
@@ -223,7 +222,7 @@ def test_a_film_that_is_gone_leaves_no_row_and_no_picture(xrays: Path) -> None:
 def test_a_deleted_picture_is_made_again(xrays: Path) -> None:
     out = xrays.with_name("xrays-results")
     batch(xrays)
-    picture = out / "annotated" / "patient-a" / "wrist.jpg.jpg"
+    picture = out / "annotated" / "patient-a" / "wrist.jpg.marked.jpg"
     first = picture.read_bytes()
     picture.unlink()
     assert "(1 analysed now" in batch(xrays).output

@@ -79,7 +79,7 @@ def test_killed_at_any_moment_it_ends_as_if_undisturbed(films: Path, undisturbed
     subprocess.run(command(films, "--out", out, "--quiet", "--annotate", "all"), check=True)
     assert (out / "results.csv").read_bytes() == undisturbed
     expected = {picture_path(out / "annotated", f"{index:02}.jpg") for index in range(FILMS)}
-    assert {path for path in out.rglob("*.jpg")} == expected
+    assert set(out.rglob("*.jpg")) == expected
     assert not list(out.rglob(".part-*"))
 
 
@@ -152,7 +152,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_full_disk_is_told_and_loses_nothing(films: Path, undisturbed: bytes, small_disk: Path) -> None:
     out = small_disk / "out"
-    full = subprocess.run(command(films, "--out", out, "--annotate", "all"), capture_output=True, text=True, check=False)
+    full = subprocess.run(
+        command(films, "--out", out, "--annotate", "all"), capture_output=True, text=True, check=False
+    )
     assert full.returncode == 2, full.stderr
     assert "No space left" in full.stderr or "disk is full" in full.stderr
     assert "Traceback" not in full.stderr

@@ -9,13 +9,14 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from bonefrac.annotate import Drawing, annotate
 from bonefrac.decode import decode
 from bonefrac.errors import FilmError, NotAnalysed, Unreadable
 from bonefrac.preprocess import InputSpec, ToFilm
 from bonefrac.results import Finding, Radiograph, Source
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 Pixels = np.ndarray[Any, Any]
 Make = Callable[..., Any]
@@ -45,7 +46,7 @@ def rows_of(pixels: Pixels) -> list[bytes]:
 def test_a_cut_jpeg_has_failed(grey: Pixels, as_file: Make, share: float, progressive: int) -> None:
     whole = as_file(".jpg", grey, cv2.IMWRITE_JPEG_PROGRESSIVE, progressive)
     decode(whole, long_side=320)
-    with pytest.raises(Unreadable, match="cut short|damaged"):
+    with pytest.raises(Unreadable, match="cut short"):
         decode(whole[: int(len(whole) * share)], long_side=320)
 
 
@@ -125,10 +126,9 @@ def test_a_damaged_film_gives_a_film_or_a_film_error(make_tiff: Make, grey: Pixe
         damaged[int(share**3 * len(data))] = value  # mostly the header
         try:
             film = decode(bytes(damaged), long_side=FULL)
-        except FilmError as error:
-            assert str(error)
-        else:
-            assert film.pixels.shape == (film.height, film.width)
+        except FilmError:
+            return
+        assert film.pixels.shape == (film.height, film.width)
 
     changed()
 
@@ -138,8 +138,8 @@ def test_a_damaged_film_gives_a_film_or_a_film_error(make_tiff: Make, grey: Pixe
 
 @pytest.mark.parametrize(
     ("data", "name"),
-    [(b"a letter\n" * 50, "not an image"), (b"GIF89a" + bytes(99), "GIF"), (b"%PDF-1.4", "PDF"), (b"BM" + bytes(99), "BMP"),
-     (bytes(128) + b"DICM" + bytes(99), "DICOM")],
+    [(b"a letter\n" * 50, "not an image"), (b"GIF89a" + bytes(99), "GIF"), (b"%PDF-1.4", "PDF"),
+     (b"BM" + bytes(99), "BMP"), (bytes(128) + b"DICM" + bytes(99), "DICOM")],
 )  # fmt: skip
 def test_what_is_no_film_is_set_aside_by_its_name(data: bytes, name: str) -> None:
     with pytest.raises(NotAnalysed, match=name):
@@ -175,7 +175,7 @@ def test_a_tiny_or_giant_picture_is_refused_before_it_is_decoded(
         data = bytearray(make_tiff(np.zeros((4, 4), np.uint8)))
         for at, value in ((10 + 8, width), (10 + 12 + 8, height)):
             struct.pack_into("<I", data, at, value)
-    with pytest.raises(NotAnalysed, match="too small|too large"):
+    with pytest.raises(NotAnalysed, match=r"too small|too large"):
         decode(bytes(data), long_side=320)
 
 
@@ -202,9 +202,10 @@ def test_a_small_coloured_marker_does_not_make_a_film_a_photograph(grey: Pixels,
 def test_a_blank_frame_is_set_aside(as_file: Make, shade: int, dtype: type) -> None:
     rng = np.random.default_rng(0)
     noise = rng.integers(-2, 3, (300, 300))
-    frame = np.clip(shade + noise, 0, 255).astype(dtype) * (257 if dtype == np.uint16 else 1)
+    most = np.iinfo(dtype).max
+    frame = np.clip(shade * (most // 255) + noise, 0, most).astype(dtype)
     with pytest.raises(NotAnalysed, match="blank"):
-        decode(as_file(".png", frame.astype(dtype)), long_side=320)
+        decode(as_file(".png", frame), long_side=320)
 
 
 def test_a_16_bit_film_with_a_burnt_in_marker_of_full_scale_is_not_blank(drawn: Make, as_file: Make) -> None:

@@ -9,10 +9,11 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from bonefrac.errors import FilmError, NotAnalysed, Unreadable
-from bonefrac.header import MARK, Header, read_header
 from hypothesis import given
 from hypothesis import strategies as st
+
+from bonefrac.errors import FilmError, NotAnalysed, Unreadable
+from bonefrac.header import MARK, Header, read_header
 
 Pixels = np.ndarray[Any, Any]
 Make = Callable[..., Any]
@@ -137,10 +138,10 @@ def test_a_tiff_of_several_pages_is_set_aside(make_tiff: Make, grey: Pixels) -> 
         read_header(make_tiff(grey, pages=2))
 
 
-@pytest.mark.parametrize(("change", "why"), [({"bits": 32}, "32-bit"), ({"bits": 1}, "1-bit"), ({"photometric": 5}, "CMYK")])
-def test_a_tiff_of_other_samples_is_set_aside(
-    make_tiff: Make, grey: Pixels, change: dict[str, int], why: str
-) -> None:
+@pytest.mark.parametrize(
+    ("change", "why"), [({"bits": 32}, "32-bit"), ({"bits": 1}, "1-bit"), ({"photometric": 5}, "CMYK")]
+)
+def test_a_tiff_of_other_samples_is_set_aside(make_tiff: Make, grey: Pixels, change: dict[str, int], why: str) -> None:
     with pytest.raises(NotAnalysed, match=why):
         read_header(make_tiff(grey, **change))
 
@@ -195,15 +196,18 @@ def test_our_own_picture_is_known_again(make_png: Make) -> None:
     assert read_header(data[:2] + segment(0xFE, b"another comment") + data[2:]).width == 300
 
 
-_MAGIC = st.sampled_from([b"", b"\xff\xd8", b"\xff\xd8\xff\xe1", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*", b"II*\0\x08\0\0\0"])
+_MAGIC = st.sampled_from(
+    [b"", b"\xff\xd8", b"\xff\xd8\xff\xe1", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*", b"II*\0\x08\0\0\0"]
+)
 
 
 @given(_MAGIC, st.binary(max_size=400))
 def test_any_bytes_give_a_header_or_a_film_error(magic: bytes, rest: bytes) -> None:
     try:
-        assert isinstance(read_header(magic + rest), Header)
-    except FilmError as error:
-        assert str(error)
+        header = read_header(magic + rest)
+    except FilmError:
+        return
+    assert isinstance(header, Header)
 
 
 def test_a_whole_file_with_any_change_gives_a_header_or_a_film_error(
@@ -213,14 +217,17 @@ def test_a_whole_file_with_any_change_gives_a_header_or_a_film_error(
     files = [jpeg[:1500] + b"\xff\xd9", make_tiff(small), as_file(".tif", small), as_file(".png", small),
              as_file(".jpg", small, cv2.IMWRITE_JPEG_PROGRESSIVE, 1)]  # fmt: skip
 
-    @given(st.sampled_from(files), st.lists(st.tuples(st.integers(0, 700), st.integers(0, 255)), min_size=1, max_size=4))
+    @given(
+        st.sampled_from(files), st.lists(st.tuples(st.integers(0, 700), st.integers(0, 255)), min_size=1, max_size=4)
+    )
     def changed(data: bytes, changes: list[tuple[int, int]]) -> None:
         damaged = bytearray(data)
         for at, value in changes:
             damaged[at % len(damaged)] = value
         try:
-            assert isinstance(read_header(bytes(damaged)), Header)
-        except FilmError as error:
-            assert str(error)
+            header = read_header(bytes(damaged))
+        except FilmError:
+            return
+        assert isinstance(header, Header)
 
     changed()

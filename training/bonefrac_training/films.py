@@ -102,9 +102,8 @@ class Batches(keras.utils.PyDataset):
         heat = np.empty((self._SIZE, size // STRIDE, size // STRIDE), np.float32)
         for place, row in enumerate(self._rows[index]):
             matrix = random_affine(rng, size)
-            grey[place, :, :, 0] = random_tone(
-                rng, cv2.warpAffine(self._inputs.pixels[row, :, :, 0], matrix, (size, size))
-            )
+            moved = cv2.warpAffine(self._inputs.pixels[row, :, :, 0], matrix, (size, size))
+            grey[place, :, :, 0] = random_tone(rng, np.asarray(moved, np.uint8))
             heat[place] = heat_target(self._inputs.boxes[row], matrix, size)
         label = self._inputs.fractured[self._rows[index]].astype(np.float32)
         return grey, {"heatmap": heat, "local": label, "whole": label}
@@ -112,7 +111,8 @@ class Batches(keras.utils.PyDataset):
 
 def random_affine(rng: np.random.Generator, size: int) -> NDArray[np.float64]:
     """A (2, 3) matrix: rotation of +-20 degrees, zoom 0.8 to 1.2, shift of 8 %, flips."""
-    matrix = cv2.getRotationMatrix2D((size / 2, size / 2), rng.uniform(-20, 20), rng.uniform(0.8, 1.2))
+    turn = cv2.getRotationMatrix2D((size / 2, size / 2), rng.uniform(-20, 20), rng.uniform(0.8, 1.2))
+    matrix = np.asarray(turn, np.float64)
     matrix[:, 2] += rng.uniform(-0.08, 0.08, 2) * size
     for axis, chance in ((0, 0.5), (1, 0.25)):
         if rng.random() < chance:
@@ -126,4 +126,4 @@ def random_tone(rng: np.random.Generator, pixels: NDArray[np.uint8]) -> NDArray[
     tone = 255 * (pixels.astype(np.float32) / 255) ** np.float32(rng.uniform(0.75, 1.35))
     tone = (tone - 128) * np.float32(rng.uniform(0.75, 1.3)) + np.float32(128 + rng.uniform(-25, 25))
     tone += rng.standard_normal(tone.shape, np.float32) * np.float32(rng.uniform(0, 5))
-    return np.clip(tone, 0, 255)
+    return np.asarray(np.clip(tone, 0, 255), np.float32)

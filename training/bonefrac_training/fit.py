@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import time
 from dataclasses import asdict, dataclass
@@ -19,7 +20,7 @@ from bonefrac_training.efficientnet_lite import load_imagenet
 from bonefrac_training.films import Batches, Inputs, heat_target, load_inputs
 from bonefrac_training.flagship import flagship, focal_loss, for_export
 
-_WARM_UP = 200  # steps
+_WARM_UP = 200  # steps, or a fifth of a short run
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,8 @@ class FitSettings:
 def fit(settings: FitSettings) -> Path:
     """Train on all folds but `fold`, validate on it after each epoch; returns the folder with what came out.
 
-    There: `network.keras` and `input.json` for export, `history.csv` with a row an epoch, and `model.keras`, the
-    checkpoint with the optimiser's state.
+    There: `network.keras`, `input.json` and `training.json` for export, `history.csv` with a row an epoch, and
+    `model.keras`, the checkpoint with the optimiser's state.
     """
     out = settings.out
     out.mkdir(parents=True, exist_ok=True)
@@ -49,6 +50,7 @@ def fit(settings: FitSettings) -> Path:
     train = load_inputs([film for film in films if film.fold != settings.fold], settings.image_size, cache)
     validation = load_inputs([film for film in films if film.fold == settings.fold], settings.image_size, cache)
     (out / "input.json").write_text(json.dumps(asdict(InputSpec(settings.image_size, settings.image_size)), indent=1))
+    (out / "training.json").write_text(json.dumps(provenance(settings), indent=1))
 
     keras.utils.set_random_seed(settings.seed)
     model, done = _begin(settings, steps=len(Batches(train, seed=settings.seed)))
@@ -67,6 +69,20 @@ def fit(settings: FitSettings) -> Path:
     return out
 
 
+def provenance(settings: FitSettings) -> dict[str, object]:
+    """How a network came about, for its card: the settings, and those of the run whose weights it began with."""
+    facts: dict[str, object] = {
+        name: value for name, value in asdict(settings).items() if name not in ("data", "out", "weights")
+    }
+    if settings.weights is None:
+        return {**facts, "weights": "none, from scratch"}
+    digest = hashlib.sha256(settings.weights.read_bytes()).hexdigest()
+    before = settings.weights.parent / "training.json"
+    if settings.weights.suffix == ".keras" and before.exists():
+        return {**facts, "weights": f"sha256 {digest}", "began_with": json.loads(before.read_text())}
+    return {**facts, "weights": f"{settings.weights.name}, sha256 {digest}"}
+
+
 def _begin(settings: FitSettings, *, steps: int) -> tuple[keras.Model, int]:
     """The compiled model and the number of epochs it has behind it: from the last checkpoint, or from `weights`."""
     last = settings.out / "model.keras"
@@ -78,11 +94,10 @@ def _begin(settings: FitSettings, *, steps: int) -> tuple[keras.Model, int]:
         load_imagenet(model, settings.weights)
     elif settings.weights is not None:
         model.set_weights(keras.saving.load_model(settings.weights, compile=False).get_weights())
+    total = steps * settings.epochs
+    warm_up = min(_WARM_UP, total // 5)
     rate = keras.optimizers.schedules.CosineDecay(
-        settings.learning_rate / 100,
-        steps * settings.epochs - _WARM_UP,
-        warmup_target=settings.learning_rate,
-        warmup_steps=_WARM_UP,
+        settings.learning_rate / 100, total - warm_up, warmup_target=settings.learning_rate, warmup_steps=warm_up
     )
     cross_entropy = keras.losses.BinaryCrossentropy(from_logits=True)
     model.compile(

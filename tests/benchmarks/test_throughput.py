@@ -1,0 +1,249 @@
+"""`bonefrac-bench` on drawn films: what is measured, how it is judged, and what is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from bonefrac.errors import UsageError
+from bonefrac.model import load_model
+from bonefrac.synthetic import draw_radiograph
+from bonefrac_benchmarks.cli import main
+from bonefrac_benchmarks.figures import Goal, Spread
+from bonefrac_benchmarks.films import fill, sample
+from bonefrac_benchmarks.peers import PEERS, Job, bundle_folder, naive_probability, naive_session
+from bonefrac_benchmarks.processes import started
+from bonefrac_benchmarks.throughput import bound
+
+FLAGSHIP = bundle_folder("flagship")
+
+
+@pytest.fixture(scope="module")
+def xrays(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three drawn films, and a file that is none."""
+    folder = tmp_path_factory.mktemp("xrays")
+    for seed in range(3):
+        pixels = (draw_radiograph(seed, fractured=seed == 0, height=480, width=360).pixels >> 4).astype(np.uint8)
+        cv2.imwrite(str(folder / f"{seed}.jpg"), pixels)
+    (folder / "notes.txt").write_text("no film")
+    return folder
+
+
+def films(xrays: Path) -> tuple[Path, ...]:
+    return tuple(sorted(xrays.glob("*.jpg")))
+
+
+def job(xrays: Path) -> Job:
+    return Job(films(xrays), FLAGSHIP, workers=2, batch_size=2)
+
+
+def bench(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def broken_bundle(folder: Path, *precisions: str) -> Path:
+    """The flagship with only these precisions in its manifest."""
+    folder.mkdir()
+    manifest = json.loads((FLAGSHIP / "manifest.json").read_text(encoding="utf-8"))
+    manifest["precisions"] = {name: manifest["precisions"][name] for name in precisions}
+    for file in FLAGSHIP.iterdir():
+        if file.suffix in (".onnx", ".npz"):
+            os.symlink(file, folder / file.name)
+    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    return folder
+
+
+# ---- figures
+
+
+def test_a_spread_keeps_its_rounds() -> None:
+    spread = Spread((4.0, 1.0, 2.0))
+    assert (spread.median, spread.low, spread.high) == (2.0, 1.0, 4.0)
+    assert spread.record()["samples"] == [4.0, 1.0, 2.0]
+    assert spread.text() == "2.0 (1.0 to 4.0)"
+
+
+@pytest.mark.parametrize(
+    ("samples", "unstable"),
+    [((100.0, 95.0, 104.9), False), ((100.0, 95.0, 105.1), True), ((50.0,), True), ((50.0, 50.0), False)],
+)
+def test_rounds_that_differ_by_more_than_a_tenth_are_unstable(samples: tuple[float, ...], unstable: bool) -> None:
+    assert Spread(samples).unstable is unstable
+
+
+def test_ratios_are_formed_round_by_round() -> None:
+    """The second round was twice as slow for both: the ratio does not notice."""
+    ratio = Spread((60.0, 30.0, 60.0)).over(Spread((20.0, 10.0, 15.0)))
+    assert ratio.samples == (3.0, 3.0, 4.0)
+
+
+def test_the_bound_is_cores_over_the_seconds_of_one_film() -> None:
+    alone = {
+        "read": Spread((99.0, 99.0)),
+        "decode": Spread((12.0, 20.0)),
+        "prepare": Spread((1.0, 2.0)),
+        "infer": Spread((7.0, 9.0)),
+        "infer one": Spread((8.0, 3.0)),
+    }
+    assert bound(2, alone).samples == pytest.approx((2 / 0.020, 2 / 0.025))  # the faster way to infer
+
+
+@pytest.mark.parametrize(
+    ("median", "at_least", "verdict"),
+    [(0.85, True, ": reached"), (0.8499, True, ": NOT reached"), (2.0, False, ": reached"), (2.01, False, "NOT")],
+)
+def test_a_goal_says_whether_it_was_reached(median: float, at_least: bool, verdict: str) -> None:
+    goal = Goal("a / b", Spread((median, median)), 0.85 if at_least else 2.0, at_least=at_least)
+    assert verdict in goal.line()
+    assert goal.record()["reached"] is ("NOT" not in verdict)
+
+
+# ---- films
+
+
+def test_the_sample_leaves_out_what_a_peer_cannot_read(xrays: Path) -> None:
+    found, left_out = sample(xrays, 48, 448)
+    assert ([path.name for path in found], left_out) == (["0.jpg", "1.jpg", "2.jpg"], 1)
+
+
+def test_the_sample_is_spread_over_the_folder(tmp_path: Path, xrays: Path) -> None:
+    fill(tmp_path / "many", films(xrays)[:1], 9)
+    found, _ = sample(tmp_path / "many", 3, 448)
+    assert [path.stem for path in found] == ["000000", "000003", "000006"]
+
+
+def test_a_filled_folder_repeats_the_films_without_copying(tmp_path: Path, xrays: Path) -> None:
+    fill(tmp_path / "many", films(xrays), 7)
+    made = sorted((tmp_path / "many").iterdir())
+    assert len(made) == 7
+    assert [os.path.samefile(made[i], films(xrays)[i % 3]) for i in range(7)] == [True] * 7
+
+
+def test_a_filled_folder_holds_copies_where_links_are_refused(
+    tmp_path: Path, xrays: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("another disk")
+
+    monkeypatch.setattr(os, "link", refuse)
+    fill(tmp_path / "many", films(xrays), 4)
+    assert (tmp_path / "many" / "000003.jpg").read_bytes() == films(xrays)[0].read_bytes()
+
+
+# ---- peers
+
+
+def test_the_naive_loop_gives_the_models_probability_for_its_input(xrays: Path) -> None:
+    """The same network at work, fed as student projects do: colour, squeezed, bilinear."""
+    model = load_model("flagship", device="cpu", precision="float32")
+    spec = model.manifest.input
+    session = naive_session(FLAGSHIP / model.manifest.precisions["float32"].file)
+    for path in films(xrays):
+        grey = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+        assert grey is not None
+        fed = np.asarray(cv2.resize(grey, (spec.width, spec.height)), np.uint8)
+        expected = float(model.predict(fed[None, :, :, None])[0][0])
+        assert naive_probability(str(path), session, spec) == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize("peer", sorted(PEERS))
+def test_each_peer_examines_every_film_of_every_pass(peer: str, xrays: Path) -> None:
+    window = PEERS[peer](job(xrays))(2)
+    assert window.films == 6
+    assert window.seconds > 0
+    if peer == "stages":
+        assert set(window.stages) == {"read", "decode", "prepare", "infer", "infer one"}
+        assert sum(window.stages.values()) == pytest.approx(window.seconds)
+
+
+def test_a_peers_refusal_arrives_as_it_is(tmp_path: Path, xrays: Path) -> None:
+    bundle = broken_bundle(tmp_path / "bundle", "int8")
+    lacking = Job(films(xrays), bundle, workers=1, batch_size=1)
+    with started("naive float32", lacking) as measure, pytest.raises(UsageError, match="no float32 file, only int8"):
+        measure(1)
+
+
+# ---- commands
+
+
+def test_throughput_prints_rates_ratios_and_the_hash_of_what_was_measured(tmp_path: Path, xrays: Path) -> None:
+    out = tmp_path / "figures.json"
+    done = bench("throughput", xrays, "--rounds", 2, "--seconds", 0.01, "--films", 2, "--workers", 1, "--json", out)
+    assert done.exit_code == 0, done.output
+    record = json.loads(out.read_text(encoding="utf-8"))
+    hashes = {m["precision"]: m["sha256"] for m in record["models"]}
+    for precision in ("int8", "float32"):
+        assert hashes[precision] == hashlib.sha256((FLAGSHIP / f"{precision}.onnx").read_bytes()).hexdigest()
+        assert hashes[precision] in done.output
+    rates = record["films_a_second"]
+    assert {len(rate["samples"]) for rate in rates.values()} == {2}
+    against = [a / b for a, b in zip(rates["pipeline"]["samples"], rates["naive float32"]["samples"], strict=True)]
+    goals = {goal["name"]: goal for goal in record["goals"]}
+    assert goals["pipeline / naive float32"]["samples"] == pytest.approx(against)
+    assert goals["pipeline / naive float32"]["at_least"] == 3
+    assert goals["pipeline / bound"]["at_least"] == 0.85
+    assert ("UNSTABLE" in done.output) is record["unstable"]
+    assert done.output.count("target >=") == 2
+    assert record["machine"]["versions"]["onnxruntime"] in done.output
+
+
+def test_memory_tells_the_peak_of_a_run_that_really_analysed(tmp_path: Path, xrays: Path) -> None:
+    out = tmp_path / "memory.json"
+    done = bench("memory", xrays, "--films", 8, "--films", 4, "--json", out)
+    assert done.exit_code == 0, done.output
+    record = json.loads(out.read_text(encoding="utf-8"))
+    assert [(peak["films"], peak["analysed"]) for peak in record["peaks"]] == [(4, 3), (8, 6)]
+    assert all(60 < peak["peak_mb"] < 4000 for peak in record["peaks"])  # OpenCV and ONNX Runtime alone take 60
+    assert record["goals"][1]["samples"] == [record["peaks"][1]["peak_mb"] / record["peaks"][0]["peak_mb"]]
+    assert [goal["at_most"] for goal in record["goals"]] == [400, 1.1]
+
+
+def test_startup_sets_one_film_against_the_imports(tmp_path: Path, xrays: Path) -> None:
+    out = tmp_path / "startup.json"
+    done = bench("startup", films(xrays)[0], "--rounds", 2, "--json", out)
+    assert done.exit_code == 0, done.output
+    record = json.loads(out.read_text(encoding="utf-8"))
+    assert len(record["batch_s"]["samples"]) == len(record["imports_s"]["samples"]) == 2
+    assert record["batch_s"]["median"] > record["imports_s"]["median"]
+    assert "target <= 2" in done.output
+
+
+@pytest.mark.parametrize("command", ["throughput", "memory", "startup"])
+def test_what_cannot_be_measured_is_one_sentence(command: str, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for target in (tmp_path / "empty", tmp_path / "missing"):
+        done = bench(command, target)
+        assert done.exit_code == 2, done.output
+        assert done.output.startswith(f"Error: {target}: ")
+        assert done.output.count("\n") == 1
+
+
+def test_a_folder_without_a_film_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_text("text")
+    done = bench("throughput", tmp_path)
+    assert (done.exit_code, "none of the 1 files looked at is a radiograph" in done.output) == (2, True)
+    done = bench("memory", tmp_path, "--films", 2)
+    assert (done.exit_code, "none of the films could be analysed" in done.output) == (2, True)
+
+
+def test_a_film_that_cannot_be_analysed_is_no_startup_time(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_text("text")
+    done = bench("startup", tmp_path / "a.jpg", "--rounds", 1)
+    assert (done.exit_code, "there is nothing to measure" in done.output) == (2, True)
+
+
+def test_a_bundle_without_float32_is_refused(tmp_path: Path, xrays: Path) -> None:
+    done = bench("throughput", xrays, "--model", broken_bundle(tmp_path / "bundle", "int8"))
+    assert (done.exit_code, "the bundle has no float32 file, only int8" in done.output) == (2, True)
+
+
+def test_a_json_file_that_cannot_be_written_is_told_before_measuring(tmp_path: Path, xrays: Path) -> None:
+    done = bench("throughput", xrays, "--json", tmp_path / "missing" / "figures.json")
+    assert (done.exit_code, "its folder does not exist" in done.output) == (2, True)

@@ -35,7 +35,7 @@ class InputSpec:
 
     @property
     def long_side(self) -> int:
-        """Pixels that the decoder must leave on a long side, so that no detail is lost; for `stretch`, all there are."""
+        """Pixels that the decoder must leave on a long side, so that no detail is lost; for `stretch`, all."""
         return max(self.width, self.height) if self.fit == "letterbox" else 2**31
 
 

@@ -88,21 +88,26 @@ def arrow(peak: tuple[float, float], width: int, height: int) -> tuple[tuple[int
 
 
 def _overlay(picture: Picture, film: Radiograph, drawing: Drawing) -> Picture:
-    """Blend the heat map in, its values mapped back through the letterbox."""
+    """Blend the heat map in, its values mapped back through the letterbox; only where there is heat."""
     height, width = picture.shape[:2]
     rows, columns = drawing.heatmap.shape
-    x0, y0 = drawing.to_film.inverse(0, 0)
-    x1, y1 = drawing.to_film.inverse(film.width, film.height)
     per_x, per_y = columns / drawing.spec.width, rows / drawing.spec.height
-    x = (x0 + (np.arange(width, dtype=np.float32) + 0.5) / width * (x1 - x0)) * per_x - 0.5
-    y = (y0 + (np.arange(height, dtype=np.float32) + 0.5) / height * (y1 - y0)) * per_y - 0.5
-    grid_x, grid_y = np.meshgrid(x.astype(np.float32), y.astype(np.float32))
-    heat = cv2.remap(drawing.heatmap, grid_x, grid_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    left, top = drawing.to_film.inverse(0, 0)
+    x_step, y_step = film.width / drawing.to_film.x_scale / width, film.height / drawing.to_film.y_scale / height
+    to_map = np.array([  # from a pixel of the picture to a place in the map, cells counted from their centres
+        [x_step * per_x, 0, (left + x_step / 2) * per_x - 0.5],
+        [0, y_step * per_y, (top + y_step / 2) * per_y - 0.5],
+    ])  # fmt: skip
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    heat = cv2.warpAffine(drawing.heatmap, to_map, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE)
     floor = drawing.region_level / 2
-    heat = np.clip((heat - floor) / (1 - floor), 0, 1)
-    opacity = (_OVERLAY * np.sqrt(heat))[:, :, None]
-    colour = cv2.applyColorMap((128 + 127 * heat).astype(np.uint8), cv2.COLORMAP_INFERNO)
-    return (picture * (1 - opacity) + colour * opacity).astype(np.uint8)
+    x, y, w, h = cv2.boundingRect((heat > floor).astype(np.uint8))
+    part = np.clip((heat[y : y + h, x : x + w] - floor) / (1 - floor), 0, 1)
+    if part.size:
+        opacity = (_OVERLAY * np.sqrt(part))[:, :, None]
+        colour = cv2.applyColorMap((128 + 127 * part).astype(np.uint8), cv2.COLORMAP_INFERNO)
+        picture[y : y + h, x : x + w] = picture[y : y + h, x : x + w] * (1 - opacity) + colour * opacity
+    return picture
 
 
 def _box(

@@ -61,7 +61,10 @@ def main() -> None:
               help="auto: CUDA where it works, else the CPU. A named one that is missing is an error.")  # fmt: skip
 @click.option("--precision", default="auto", show_default=True, type=click.Choice(["auto", "int8", "float32"]))
 @click.option(
-    "--batch-size", default=4, show_default=True, type=click.IntRange(1, 256), help="Films a worker infers at once."
+    "--batch-size",
+    default=0,
+    type=click.IntRange(0, 256),
+    help="Films a worker infers at once. [default: 1 on a CPU, 16 elsewhere]",
 )
 @click.option("--workers", default=0, type=click.IntRange(0, 256), help="[default: one for each core]")
 @click.option("--annotate", default="findings", show_default=True, type=click.Choice(["findings", "all", "none"]),

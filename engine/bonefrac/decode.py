@@ -85,10 +85,10 @@ def _grey(pixels: Grey, header: Header) -> Grey:
         pixels = pixels[:, :, :3]
     if pixels.shape[2] != 3:
         raise NotAnalysed(f"a {header.format} of {pixels.shape[2]} channels, which is not read here")
-    small = pixels[:: max(1, pixels.shape[0] // 256), :: max(1, pixels.shape[1] // 256)]
-    small = small if small.dtype == np.uint8 else (small // 256).astype(np.uint16)
-    spread = small.max(axis=2).astype(np.int16) - small.min(axis=2)
-    if (spread > _COLOUR_SPREAD).mean() > _COLOUR_SHARE:
+    blue, green, red = cv2.split(pixels[:: max(1, pixels.shape[0] // 128), :: max(1, pixels.shape[1] // 128)])
+    spread = cv2.subtract(cv2.max(cv2.max(blue, green), red), cv2.min(cv2.min(blue, green), red))
+    level = _COLOUR_SPREAD if spread.dtype == np.uint8 else _COLOUR_SPREAD * 256
+    if (spread > level).mean() > _COLOUR_SHARE:
         raise NotAnalysed("a colour picture, not a radiograph")
     return _as_grey(cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY))
 

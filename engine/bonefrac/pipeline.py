@@ -70,7 +70,7 @@ class Examiner:
     `illustrate` is called in the worker with each finding and returns it, with a thumbnail or a picture made."""
 
     model: Model
-    batch_size: int = 4
+    batch_size: int = 1
     workers: int = 1
     known: Mapping[str, str] = field(default_factory=dict)
     illustrate: Callable[[Finding, View], Finding] | None = None

@@ -10,19 +10,17 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-
-from tqdm import tqdm
 
 import bonefrac
 from bonefrac.annotate import PICTURE_SIDE, Drawing, annotate, thumbnail
 from bonefrac.decode import decode
 from bonefrac.errors import OutputError, UsageError
 from bonefrac.journal import Journal
-from bonefrac.model import Model, load_model
+from bonefrac.model import PROVIDERS, Model, load_model
 from bonefrac.pipeline import Examiner, Unchanged, View, examine
 from bonefrac.report import write_report
 from bonefrac.results import Failure, Finding, Result
@@ -32,14 +30,18 @@ from bonefrac.sources import OWN_FOLDER, FilmFile, base_folder, list_films
 
 @dataclass(frozen=True)
 class BatchSettings:
-    """What `bonefrac-batch` was asked for. `out` None: beside the input; `workers` 0: one for each core."""
+    """What `bonefrac-batch` was asked for.
+
+    `out` None: beside the input. `workers` 0: one for each core. `batch_size` 0: one film at a time on a CPU, where
+    more gain nothing and cost memory, and 16 elsewhere.
+    """
 
     inputs: tuple[Path, ...]
     out: Path | None = None
     model: str = "flagship"
     device: str = "auto"
     precision: str = "auto"
-    batch_size: int = 4
+    batch_size: int = 0
     workers: int = 0
     annotate: str = "findings"
     restart: bool = False
@@ -76,7 +78,7 @@ def run_batch(settings: BatchSettings) -> Summary:
         _remove_parts(out)
         how = Examiner(
             model,
-            batch_size=settings.batch_size,
+            batch_size=settings.batch_size or (1 if model.provider == PROVIDERS["cpu"] else 16),
             workers=settings.workers or usable_cores(),
             known=_known(journal, settings.annotate, pictures),
             illustrate=_illustrator(model, settings.annotate, pictures),
@@ -104,25 +106,32 @@ def _examine_all(
     films: list[FilmFile], how: Examiner, journal: Journal, settings: BatchSettings
 ) -> tuple[int, Failure | None]:
     """Examine and record; returns how many films were judged now, and the first that failed."""
-    new, failed, found = 0, None, Counter[str]()
-    silent = settings.quiet or not sys.stderr.isatty()
+    new, failed = 0, None
     results = examine(films, how)
-    with tqdm(total=len(films), unit="film", disable=silent) as progress:
-        for result in results:
-            progress.update()
-            if isinstance(result, Unchanged):
-                continue
-            journal.record(result)
-            new += 1
+    for result in results if settings.quiet or not sys.stderr.isatty() else _with_progress(results, len(films)):
+        if isinstance(result, Unchanged):
+            continue
+        journal.record(result)
+        new += 1
+        if isinstance(result, Failure) and result.status == "failed" and failed is None:
+            failed = result
+            if settings.fail_fast:
+                results.close()
+                break
+    return new, failed
+
+
+def _with_progress(results: Iterable[Result | Unchanged], total: int) -> Iterator[Result | Unchanged]:
+    """Rate, remaining time and findings so far, on the terminal."""
+    from tqdm import tqdm  # not for a script's quiet run: importing it takes as long as a film
+
+    found = Counter[str]()
+    with tqdm(results, total=total, unit="film") as progress:
+        for result in progress:
             if isinstance(result, Finding):
                 found[result.finding] += 1
                 progress.set_postfix(fracture=found["fracture"], doubt=found["doubt"], refresh=False)
-            elif result.status == "failed" and failed is None:
-                failed = result
-                if settings.fail_fast:
-                    results.close()
-                    break
-    return new, failed
+            yield result
 
 
 def usable_cores() -> int:
@@ -247,7 +256,7 @@ def _run_record(
         "seconds": round(seconds, 2),
         "films_a_second": round(counts["new"] / seconds, 1) if counts["new"] else None,
         "stage_seconds": {stage: round(spent, 2) for stage, spent in how.stages.seconds.items()},
-        "settings": {**asked, "workers": how.workers},
+        "settings": {**asked, "workers": how.workers, "batch_size": how.batch_size},
         "model": {
             "name": model.name,
             "precision": model.precision,

@@ -12,8 +12,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from bonefrac.model import read_manifest
-from bonefrac.run import BatchSettings
+from bonefrac.model import PROVIDERS, read_manifest
+from bonefrac.run import usual_batch_size
 from bonefrac_benchmarks.figures import Goal, Spread, table
 from bonefrac_benchmarks.films import sample
 from bonefrac_benchmarks.machine import Machine, this_machine
@@ -168,7 +168,7 @@ def measure_throughput(settings: ThroughputSettings) -> Throughput:
     )
     films, left_out = sample(settings.folder, settings.films, manifest.input.long_side)
     job = Job(tuple(path.resolve() for path in films), model, settings.workers or machine.cores,
-              BatchSettings(()).batch_size)  # fmt: skip
+              usual_batch_size(PROVIDERS["cpu"]))  # fmt: skip
     peers = ["pipeline", "batch", "stages", "naive float32"] + ["naive int8"] * ("int8" in manifest.precisions)
     windows = _interleaved(peers, job, settings)
     rates = {

@@ -32,8 +32,7 @@ from bonefrac.sources import OWN_FOLDER, FilmFile, base_folder, list_films
 class BatchSettings:
     """What `bonefrac-batch` was asked for.
 
-    `out` None: beside the input. `workers` 0: one for each core. `batch_size` 0: one film at a time on a CPU, where
-    more gain nothing and cost memory, and 16 elsewhere.
+    `out` None: beside the input. `workers` 0: one for each core. `batch_size` 0: the device's usual one.
     """
 
     inputs: tuple[Path, ...]
@@ -78,7 +77,7 @@ def run_batch(settings: BatchSettings) -> Summary:
         _remove_parts(out)
         how = Examiner(
             model,
-            batch_size=settings.batch_size or (1 if model.provider == PROVIDERS["cpu"] else 16),
+            batch_size=settings.batch_size or usual_batch_size(model.provider),
             workers=settings.workers or usable_cores(),
             known=_known(journal, settings.annotate, pictures),
             illustrate=_illustrator(model, settings.annotate, pictures),
@@ -132,6 +131,11 @@ def _with_progress(results: Iterable[Result | Unchanged], total: int) -> Iterato
                 found[result.finding] += 1
                 progress.set_postfix(fracture=found["fracture"], doubt=found["doubt"], refresh=False)
             yield result
+
+
+def usual_batch_size(provider: str) -> int:
+    """One film at a time on a CPU, where more gain nothing and cost memory; 16 elsewhere."""
+    return 1 if provider == PROVIDERS["cpu"] else 16
 
 
 def usable_cores() -> int:

@@ -48,7 +48,8 @@ ARROWS = {
     "model": {"errors", "results", "preprocess"},
     "pipeline": {"errors", "results", "decode", "preprocess", "model", "regions", "sources"},
     "report": {"results", "sinks"},
-    "run": {"errors", "results", "decode", "annotate", "journal", "model", "pipeline", "report", "sinks", "sources"},
+    "outputs": {"errors", "journal", "report", "sinks", "sources"},
+    "run": {"errors", "results", "decode", "annotate", "journal", "model", "outputs", "pipeline", "sinks", "sources"},
     "demo": {"errors", "sinks", "synthetic"},
     "cli": {"errors", "run", "demo", "model"},
 }

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import platform
-import shutil
 import sys
 import time
 from collections import Counter
@@ -21,10 +20,10 @@ from bonefrac.decode import decode
 from bonefrac.errors import OutputError, UsageError
 from bonefrac.journal import Journal
 from bonefrac.model import PROVIDERS, Model, load_model
+from bonefrac.outputs import claim, out_folder, remove_parts, sweep, write_outputs
 from bonefrac.pipeline import Examiner, Unchanged, View, examine
-from bonefrac.report import write_report
 from bonefrac.results import Failure, Finding, Result
-from bonefrac.sinks import CsvSink, JsonLinesSink, atomic, picture_path
+from bonefrac.sinks import atomic, picture_path
 from bonefrac.sources import OWN_FOLDER, FilmFile, base_folder, list_films
 
 
@@ -66,15 +65,15 @@ def run_batch(settings: BatchSettings) -> Summary:
     started = time.monotonic()
     inputs = [_existing(path) for path in settings.inputs]
     base = base_folder(inputs)
-    out = _out_folder(settings.out, inputs, base)
+    out = out_folder(settings.out, inputs, base)
     films = list_films(inputs, base, out)
     if not films:
         raise UsageError(f"no files to analyse in {', '.join(map(str, settings.inputs))}")
     model = load_model(settings.model, device=settings.device, precision=settings.precision)
-    _claim(out)
+    claim(out)
     pictures = out / "annotated"
     with Journal(out / OWN_FOLDER / "journal.sqlite", _key(settings, model), restart=settings.restart) as journal:
-        _remove_parts(out)
+        remove_parts(out)
         how = Examiner(
             model,
             batch_size=settings.batch_size or usual_batch_size(model.provider),
@@ -87,12 +86,11 @@ def run_batch(settings: BatchSettings) -> Summary:
             return Summary(Counter(failed=1), out, first_failure)
         try:
             journal.keep_only({film.name for film in films})
-            _sweep(pictures, {picture_path(pictures, name) for name in _pictured(journal, settings.annotate)})
+            sweep(pictures, {picture_path(pictures, name) for name in _pictured(journal, settings.annotate)})
             counts = _counts(journal.results())
             counts.update(files=len(films), new=new, unchanged=len(films) - new)
-            _write_outputs(
-                out, journal, settings, _run_record(settings, model, how, counts, time.monotonic() - started)
-            )
+            run = _run_record(settings, model, how, counts, time.monotonic() - started)
+            write_outputs(out, journal, run, jsonl=settings.jsonl)
             journal.commit()
         except OSError as error:
             raise OutputError(
@@ -156,40 +154,6 @@ def _existing(path: Path) -> Path:
     return Path(os.path.abspath(path))
 
 
-def _out_folder(asked: Path | None, inputs: list[Path], base: Path) -> Path:
-    """The output folder: as asked, or the input's name plus `-results`, beside it."""
-    if asked is None:
-        beside = inputs[0].with_suffix("") if len(inputs) == 1 and inputs[0].is_file() else base
-        if not beside.name:
-            raise UsageError("the input is a whole drive: name a folder for the results with --out DIR")
-        return beside.with_name(beside.name + "-results")
-    out = Path(os.path.abspath(asked))
-    real = os.path.realpath(out)
-    if any(os.path.realpath(entry) == real for entry in (*inputs, base)):
-        raise OutputError(f"{asked}: is the input folder; choose another --out, for originals are never written to")
-    return out
-
-
-def _claim(out: Path) -> None:
-    """Make the output folder ours. Refuses one that holds other things."""
-    try:
-        if out.exists() and not (out / OWN_FOLDER).is_dir() and any(out.iterdir()):
-            raise OutputError(
-                f"{out}: holds files that are not bonefrac's; choose an empty or new folder with --out DIR"
-            )
-        (out / OWN_FOLDER).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"{out}: cannot be made or written: {error.strerror}; choose another folder with --out DIR"
-        ) from error
-
-
-def _remove_parts(out: Path) -> None:
-    """Temporary files that a killed run left behind."""
-    for part in out.rglob(".part-*"):
-        part.unlink(missing_ok=True)
-
-
 def _key(settings: BatchSettings, model: Model) -> str:
     """Whatever changes a row or a picture: another key makes an earlier journal void."""
     manifest = model.manifest
@@ -227,16 +191,6 @@ def _illustrator(model: Model, annotated: str, pictures: Path) -> Callable[[Find
         return replace(finding, thumbnail=thumbnail(view.pixels, finding, view.to_film))
 
     return illustrate
-
-
-def _sweep(pictures: Path, expected: set[Path]) -> None:
-    """Remove pictures of films that are gone or whose finding changed, and folders left empty."""
-    for path in sorted(pictures.rglob("*"), reverse=True):
-        if path.is_dir():
-            if not any(path.iterdir()):
-                path.rmdir()
-        elif path not in expected:
-            path.unlink()
 
 
 def _counts(results: Iterator[Result]) -> Counter[str]:
@@ -285,26 +239,3 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return ""
-
-
-def _write_outputs(out: Path, journal: Journal, settings: BatchSettings, run: dict[str, object]) -> None:
-    model = run["model"]
-    assert isinstance(model, dict)
-    columns = {"model": model["name"], "model_sha256": model["sha256"], "precision": model["precision"]}
-    with atomic(out / "results.csv") as file:
-        sink = CsvSink(file, columns)
-        for result in journal.results():
-            sink.write(result)
-    if settings.jsonl:
-        with atomic(out / "results.jsonl") as file:
-            lines = JsonLinesSink(file, columns)
-            for result in journal.results():
-                lines.write(result)
-    write_report(out / "report.html", worklist=journal.results("suspicion"), run=run)
-    with atomic(out / "run.json") as file:
-        file.write(json.dumps(run, indent=1).encode() + b"\n")
-
-
-def free_bytes(folder: Path) -> int:
-    """Free space on the folder's disk."""
-    return shutil.disk_usage(folder).free

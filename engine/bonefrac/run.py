@@ -151,6 +151,8 @@ def usable_cores() -> int:
 def _existing(path: Path) -> Path:
     if not os.path.exists(path):
         raise UsageError(f"{path}: there is no such file or folder")
+    if not os.path.isdir(path) and not os.path.isfile(path):
+        raise UsageError(f"{path}: is neither a file nor a folder, but a pipe or a device")
     return Path(os.path.abspath(path))
 
 

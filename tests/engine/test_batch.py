@@ -262,6 +262,7 @@ def test_our_own_pictures_are_set_aside(xrays: Path) -> None:
     ("arguments", "sentence"),
     [
         (("missing",), "there is no such file or folder"),
+        (("pipe",), "neither a file nor a folder"),
         (("hollow",), "no files to analyse"),
         (("xrays", "--out", "xrays"), "is the input folder"),
         (("xrays", "--out", "full"), "holds files that are not bonefrac's"),
@@ -279,6 +280,7 @@ def test_misuse_is_one_sentence_and_status_2(
     (xrays.parent / "hollow").mkdir()
     (xrays.parent / "full").mkdir()
     (xrays.parent / "full" / "letter.txt").write_text("mine")
+    os.mkfifo(xrays.parent / "pipe")
     result = batch(*arguments)
     assert result.exit_code == 2
     assert sentence in result.output

@@ -21,6 +21,7 @@ ROOMS = {
 DOORS = {
     "onnxruntime": {"model"},
     "cv2": {"decode", "preprocess", "regions", "annotate", "synthetic", "demo", "pipeline"},
+    "simplejpeg": {"decode"},
     "click": {"cli"},
     "sqlite3": {"journal"},
     "jinja2": {"report"},
@@ -48,7 +49,7 @@ ARROWS = {
     "model": {"errors", "results", "preprocess"},
     "pipeline": {"errors", "results", "decode", "preprocess", "model", "regions", "sources"},
     "report": {"results", "sinks"},
-    "outputs": {"errors", "journal", "report", "sinks", "sources"},
+    "outputs": {"errors", "header", "journal", "report", "sinks", "sources"},
     "run": {"errors", "results", "decode", "annotate", "journal", "model", "outputs", "pipeline", "sinks", "sources"},
     "demo": {"errors", "sinks", "synthetic"},
     "cli": {"errors", "run", "demo", "model"},

@@ -51,9 +51,10 @@ def annotate(film: Radiograph, finding: Finding, drawing: Drawing) -> bytes:
         colour = _COLOUR[finding.finding]
         for region in finding.regions:
             _box(picture, region, scale, colour, line, dashed=finding.finding == "doubt")
-        for region in finding.regions[:1]:
-            _arrow(picture, region, scale, colour, line)
+        _arrow(picture, _peak(film, finding, drawing), scale, colour, line)
     words = f"{_WORDS[finding.finding]}  {finding.probability:.2f}"
+    if finding.finding != "no_fracture_detected" and not finding.regions:
+        words += ", no place stands out"
     width = max(picture.shape[1], _NARROWEST)
     beside = np.zeros((picture.shape[0], width - picture.shape[1], 3), np.uint8)
     band = _band(width, (words, drawing.caption, "not for diagnosis"))
@@ -134,10 +135,20 @@ def _box(
             cv2.line(picture, (x, y), (x, min(y + dash, y1)), colour, line)
 
 
+def _peak(film: Radiograph, finding: Finding, drawing: Drawing) -> tuple[float, float]:
+    """Where the arrow leads, in pixels of the upright original: the best region's peak, else the map's highest cell."""
+    if finding.regions:
+        return finding.regions[0].peak
+    row, column = np.unravel_index(int(drawing.heatmap.argmax()), drawing.heatmap.shape)
+    step_x, step_y = drawing.spec.width / drawing.heatmap.shape[1], drawing.spec.height / drawing.heatmap.shape[0]
+    x, y = drawing.to_film((column + 0.5) * step_x, (row + 0.5) * step_y)
+    return min(max(x, 0.0), film.width - 1.0), min(max(y, 0.0), film.height - 1.0)
+
+
 def _arrow(
-    picture: Picture, region: Region, scale: tuple[float, float], colour: tuple[int, int, int], line: int
+    picture: Picture, peak: tuple[float, float], scale: tuple[float, float], colour: tuple[int, int, int], line: int
 ) -> None:
-    tail, head = arrow((region.peak[0] * scale[0], region.peak[1] * scale[1]), picture.shape[1], picture.shape[0])
+    tail, head = arrow((peak[0] * scale[0], peak[1] * scale[1]), picture.shape[1], picture.shape[0])
     cv2.arrowedLine(picture, tail, head, colour, line, cv2.LINE_AA, tipLength=0.25)
 
 

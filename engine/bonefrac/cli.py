@@ -45,8 +45,15 @@ def main() -> None:
     """Look for bone fractures in radiographs, offline. It assists; it does not diagnose."""
 
 
+def _inputs(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[Path, ...]:
+    """Paths; an empty one is refused, for a script's empty variable must not mean the folder it stands in."""
+    if not all(values):
+        raise click.BadParameter("an empty name; give a file or a folder")
+    return tuple(map(Path, values))
+
+
 @main.command()
-@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...", type=click.Path(path_type=Path))
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...", callback=_inputs)
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Folder for results. [default: INPUT-results, beside INPUT]"
 )
@@ -73,6 +80,7 @@ def main() -> None:
 @click.option("--jsonl", is_flag=True, help="Also write results.jsonl.")
 @click.option("--quiet", is_flag=True, help="No progress, no summary; errors are still told.")
 @click.option("--fail-fast", is_flag=True, help="Stop at the first file that fails.")
+@click.version_option(__version__, prog_name="bonefrac-batch")
 def batch(**options: object) -> None:
     """Examine every radiograph below INPUT; write results.csv, annotated pictures and report.html.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+import simplejpeg
 
 from bonefrac.errors import NotAnalysed, Unreadable
 from bonefrac.header import Header, read_header
@@ -17,11 +18,6 @@ MAX_BYTES = 512 * 2**20
 _COLOUR_SPREAD = 32  # grey levels between a pixel's channels that make it coloured
 _COLOUR_SHARE = 0.05  # of coloured pixels that make a film a colour picture: a coloured side marker stays below
 _BLANK_RANGE = 12  # grey levels (of 256) between the 1st and the 99th percentile of a frame that shows nothing
-
-_GREY_AT = {1: cv2.IMREAD_GRAYSCALE, 2: cv2.IMREAD_REDUCED_GRAYSCALE_2, 4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
-            8: cv2.IMREAD_REDUCED_GRAYSCALE_8}  # fmt: skip
-_COLOUR_AT = {1: cv2.IMREAD_COLOR, 2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4,
-              8: cv2.IMREAD_REDUCED_COLOR_8}  # fmt: skip
 
 
 def decode(data: bytes, *, long_side: int) -> Radiograph:
@@ -49,12 +45,10 @@ def _check_size(header: Header) -> None:
 
 def _read(data: bytes, header: Header, long_side: int) -> Grey:
     """Decode to (h, w) or (h, w, 3 or 4, blue first), still as stored: orientation is applied later, once for all."""
-    flags = cv2.IMREAD_UNCHANGED
     if header.format == "JPEG":
-        factor = next(f for f in (8, 4, 2, 1) if f == 1 or max(header.width, header.height) >= f * long_side)
-        flags = (_GREY_AT if header.channels == 1 else _COLOUR_AT)[factor]
+        return _read_jpeg(data, header, long_side)
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as error:
         raise Unreadable(f"the {header.format} is damaged and cannot be decoded; copy it again") from error
     if pixels is None:
@@ -66,6 +60,22 @@ def _read(data: bytes, header: Header, long_side: int) -> Grey:
     if header.white_is_zero and pixels.dtype == np.uint16:  # OpenCV turns 8 bit alone
         pixels = np.iinfo(np.uint16).max - pixels
     return _as_grey(pixels)
+
+
+def _read_jpeg(data: bytes, header: Header, long_side: int) -> Grey:
+    """Decode at 1/8, 1/4, 1/2 or whole, and refuse what libjpeg only warns of: it fills a missing part with grey, which
+    has no fracture. OpenCV, with the same pixels, keeps such warnings to itself."""
+    factor = next(f for f in (8, 4, 2, 1) if f == 1 or max(header.width, header.height) >= f * long_side)
+    try:
+        pixels = simplejpeg.decode_jpeg(
+            data,
+            "GRAY" if header.channels == 1 else "BGR",
+            min_height=-(-header.height // factor),
+            min_width=-(-header.width // factor),
+        )
+    except ValueError as error:
+        raise Unreadable(f"the JPEG is damaged ({str(error).rstrip('.')}); copy it again") from error
+    return _as_grey(pixels[:, :, 0] if header.channels == 1 else pixels)
 
 
 def _as_grey(pixels: cv2.typing.MatLike) -> Grey:

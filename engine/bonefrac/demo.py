@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import cv2
@@ -18,10 +19,20 @@ _SEEDS = range(11, 17)
 def write_demo(folder: Path) -> int:
     """Write a dozen drawn films: JPEG, one 16-bit PNG, some in a sub-folder, and one cut short; returns how many.
 
-    Raises UsageError where the folder exists and holds anything.
+    Raises UsageError where the folder or its results are there already, or cannot be made.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder}: is there already; name another folder:  bonefrac demo FOLDER")
+    for taken in (folder, folder.with_name(folder.name + "-results")):
+        if os.path.lexists(taken):
+            raise UsageError(f"{taken}: is there already; remove it, or name another folder:  bonefrac demo FOLDER")
+    try:
+        return _draw(folder)
+    except OSError as error:
+        raise UsageError(
+            f"{folder}: cannot be made: {error.strerror}; name another folder:  bonefrac demo FOLDER"
+        ) from error
+
+
+def _draw(folder: Path) -> int:
     written = 0
     for seed in _SEEDS:
         for fractured in (True, False):

@@ -34,7 +34,7 @@ CREATE TABLE film (
     thumbnail BLOB NOT NULL
 ) WITHOUT ROWID
 """
-_COMMIT_EVERY_S = 1.0
+_COMMIT_EVERY_S = 0.1
 
 
 class _DamagedError(OutputError):
@@ -42,7 +42,7 @@ class _DamagedError(OutputError):
 
 
 class Journal:
-    """A context manager. Rows are committed about once a second and on leaving; what is committed survives anything.
+    """A context manager. Rows are committed ten times a second and on leaving; what is committed survives anything.
 
     Raises OutputError when the file is in use, damaged, or the disk is full.
     """

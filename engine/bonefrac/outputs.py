@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from bonefrac.errors import OutputError, UsageError
+from bonefrac.header import MARK
 from bonefrac.journal import Journal
 from bonefrac.report import write_report
-from bonefrac.sinks import CsvSink, JsonLinesSink, atomic
+from bonefrac.sinks import PART, PICTURE, CsvSink, JsonLinesSink, atomic
 from bonefrac.sources import OWN_FOLDER
 
 
@@ -23,8 +24,8 @@ def out_folder(asked: Path | None, inputs: list[Path], base: Path) -> Path:
         return beside.with_name(beside.name + "-results")
     out = Path(os.path.abspath(asked))
     real = os.path.realpath(out)
-    if any(os.path.realpath(entry) == real for entry in (*inputs, base)):
-        raise OutputError(f"{asked}: is the input folder; choose another --out, for originals are never written to")
+    if any(Path(os.path.realpath(entry)).is_relative_to(real) for entry in inputs):
+        raise OutputError(f"{asked}: holds the input; choose another --out, for nothing is written beside originals")
     return out
 
 
@@ -44,18 +45,25 @@ def claim(out: Path) -> None:
 
 def remove_parts(out: Path) -> None:
     """Temporary files that a killed run left behind."""
-    for part in out.rglob(".part-*"):
+    for part in (*out.glob(PART + "*"), *(out / "annotated").rglob(PART + "*")):
         part.unlink(missing_ok=True)
 
 
 def sweep(pictures: Path, expected: set[Path]) -> None:
-    """Remove pictures of films that are gone or whose finding changed, and folders left empty."""
-    for path in sorted(pictures.rglob("*"), reverse=True):
-        if path.is_dir():
-            if not any(path.iterdir()):
-                path.rmdir()
-        elif path not in expected:
+    """Remove pictures of ours whose film is gone or whose finding changed, and folders left empty. What does not bear
+    our mark is not ours."""
+    for path in sorted(pictures.rglob("*" + PICTURE), reverse=True):
+        if path not in expected and _is_ours(path):
             path.unlink()
+            for folder in path.parents:
+                if folder == pictures.parent or any(folder.iterdir()):
+                    break
+                folder.rmdir()
+
+
+def _is_ours(path: Path) -> bool:
+    with open(path, "rb") as file:
+        return MARK.encode() in file.read(256)
 
 
 def write_outputs(out: Path, journal: Journal, run: dict[str, Any], *, jsonl: bool) -> None:

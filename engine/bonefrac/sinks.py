@@ -30,7 +30,10 @@ _FORMULA = (
     "－",
     "＠",
 )  # OWASP, CSV injection: a spreadsheet runs a cell that begins so
-_PICTURE = ".marked.jpg"  # no folder is called so, which would stand in a picture's way
+_UMASK = os.umask(0o077)  # there is no way to read it but to set it
+os.umask(_UMASK)
+PART = ".bonefrac-part-"  # how a file is called until it is whole
+PICTURE = ".marked.jpg"  # no folder is called so, which would stand in a picture's way
 _LONGEST_NAME = 240  # bytes; file systems take 255, and a temporary name needs some more
 
 
@@ -38,13 +41,13 @@ _LONGEST_NAME = 240  # bytes; file systems take 255, and a temporary name needs 
 def atomic(path: Path) -> Iterator[IO[bytes]]:
     """Write a file under a temporary name, to disk, then rename it over `path`; on any error `path` stays as it was."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, part = tempfile.mkstemp(prefix=".part-", dir=path.parent)
+    handle, part = tempfile.mkstemp(prefix=PART, dir=path.parent)
     try:
         with open(handle, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(part, 0o644)
+        os.chmod(part, 0o666 & ~_UMASK)  # as any file the user makes; a temporary one is private
         os.replace(part, path)
         _sync_folder(path.parent)
     except BaseException:
@@ -138,7 +141,7 @@ def picture_path(folder: Path, name: str) -> Path:
     """
     *parents, last = name.split("/")
     last = re.sub(r'[\x00-\x1f<>:"\\|?*]', "_", last) if os.name == "nt" else last
-    if len(os.fsencode(last)) > _LONGEST_NAME - len(_PICTURE):
+    if len(os.fsencode(last)) > _LONGEST_NAME - len(PICTURE):
         digest = hashlib.sha256(os.fsencode(last)).hexdigest()[:12]
         last = os.fsencode(last)[: _LONGEST_NAME - 40].decode("utf-8", "ignore") + "-" + digest
-    return folder.joinpath(*parents, last + _PICTURE)
+    return folder.joinpath(*parents, last + PICTURE)

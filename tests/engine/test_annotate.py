@@ -79,7 +79,8 @@ def test_the_band_tells_model_finding_and_probability(grey: Pixels, part: str) -
     }[part]
     usual, other = seen(annotate(film, finding, drawing)), seen(changed)
     assert usual.shape != other.shape or np.abs(usual[510:] - other[510:]).max() > 100
-    assert np.array_equal(usual[:480], other[:480])
+    if part != "finding":  # which also changes the arrow's colour
+        assert np.array_equal(usual[:480], other[:480])
 
 
 def test_the_band_fits_a_film_of_extreme_shape() -> None:
@@ -138,11 +139,24 @@ def test_heat_lies_where_the_map_says(height: int, width: int) -> None:
     film, drawing = film_and_drawing(np.full((height, width), 100, np.uint8))
     drawing.heatmap[:] = 0
     drawing.heatmap[12, 11] = 1.0
-    picture = seen(annotate(film, finding_of(film), drawing))[: height - 8]
-    shown = np.abs(picture - 100).max(axis=2) > 30
+    elsewhere = finding_of(film, regions=(Region((2.0, 2.0, 9.0, 9.0), (5.0, 5.0), 0.9),))  # box and arrow away
+    cold = replace(drawing, heatmap=np.zeros_like(drawing.heatmap))
+    warm, plain = (seen(annotate(film, elsewhere, it))[: height - 8] for it in (drawing, cold))
+    shown = np.abs(warm - plain).max(axis=2) > 30
     centre = np.argwhere(shown).mean(axis=0) + 0.5
     x, y = drawing.to_film(11.5 * 16, 12.5 * 16)
     assert centre == pytest.approx([y, x], abs=8)
+
+
+def test_without_a_region_the_arrow_leads_to_the_peak_and_the_band_says_so(grey: Pixels) -> None:
+    film, drawing = film_and_drawing(grey, 0.2)  # below the level, and too cold to be shown
+    drawing.heatmap[12, 11] = 0.21
+    picture = seen(annotate(film, finding_of(film, "doubt"), drawing))
+    x, y = drawing.to_film(11.5 * 16, 12.5 * 16)
+    tip = coloured(picture)[round(y) - 6 : round(y) + 7, round(x) - 6 : round(x) + 7]
+    assert tip.any()
+    with_region = seen(annotate(film, finding_of(film, "doubt", (REGION,)), drawing))
+    assert not np.array_equal(picture[503:], with_region[503:])
 
 
 def test_boxes_are_drawn_to_scale_on_a_reduced_film(grey: Pixels) -> None:

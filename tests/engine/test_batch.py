@@ -19,6 +19,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from bonefrac.cli import main
+from bonefrac.model import find_bundle
 from bonefrac.sinks import COLUMNS
 from bonefrac.synthetic import draw_radiograph
 
@@ -92,6 +93,8 @@ BAD = {
     "cut-10.jpg": (JPEG[: len(JPEG) // 10], "failed", "cut short"),
     "cut-50.jpg": (JPEG[: len(JPEG) // 2], "failed", "cut short"),
     "cut-95.jpg": (JPEG[: len(JPEG) * 95 // 100], "failed", "cut short"),
+    "cut-but-ended.jpg": (JPEG[: len(JPEG) // 2] + b"\xff\xd9", "failed", "damaged"),
+    "hole.jpg": (JPEG[: len(JPEG) // 2] + bytes(4096) + JPEG[len(JPEG) // 2 + 4096 :], "failed", "damaged"),
     "cut.png": (PNG[: len(PNG) // 2], "failed", "cut short"),
     "text.jpg": (b"this is no picture\n" * 40, "not_analysed", "not an image"),
     "picture.gif": (b"GIF89a" + bytes(100), "not_analysed", "GIF"),
@@ -183,6 +186,46 @@ def test_originals_are_never_touched(xrays: Path) -> None:
     assert tree(xrays) == before
 
 
+def test_input_inside_the_output_is_refused_and_kept(xrays: Path) -> None:
+    out = xrays.with_name("xrays-results")
+    batch(xrays)
+    film_inside = out / "annotated" / "mine.jpg"
+    film_inside.write_bytes(JPEG)
+    result = batch(out / "annotated", "--out", out)
+    assert result.exit_code == 2
+    assert "holds the input" in result.output
+    assert film_inside.read_bytes() == JPEG
+
+
+def test_what_is_not_ours_in_the_output_stays(xrays: Path) -> None:
+    out = xrays.with_name("xrays-results")
+    batch(xrays)
+    mine = [out / "annotated" / "notes.txt", out / "annotated" / "film.jpg.marked.jpg", out / "x" / ".part-film.png"]
+    for path in mine:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"mine")
+    (xrays / "leg.png").unlink()
+    assert batch(xrays).exit_code == 0
+    assert [path.read_bytes() for path in mine] == [b"mine"] * 3
+    assert not (out / "annotated" / "leg.png.marked.jpg").exists()
+
+
+def test_files_are_as_private_as_the_user_wants(xrays: Path) -> None:
+    program = "import os; os.umask(0o077); from bonefrac.cli import batch_main; batch_main()"
+    subprocess.run([sys.executable, "-c", program, str(xrays), "--quiet"], check=True)
+    written = [path for path in xrays.with_name("xrays-results").rglob("*") if path.is_file()]
+    assert written
+    assert {path.stat().st_mode & 0o077 for path in written} == {0}
+
+
+def test_no_path_of_the_machine_gets_into_what_is_handed_on(xrays: Path) -> None:
+    batch(xrays, "--model", str(find_bundle("flagship")))
+    for name in ("run.json", "report.html", "results.csv"):
+        text = (xrays.with_name("xrays-results") / name).read_text(encoding="utf-8")
+        assert str(xrays.parent) not in text
+        assert str(find_bundle("flagship")) not in text
+
+
 @pytest.mark.parametrize("options", [("--workers", 1), ("--workers", 5), ("--batch-size", 1), ("--batch-size", 3)])
 def test_the_table_does_not_depend_on_workers_or_batches(xrays: Path, options: tuple[object, ...]) -> None:
     for seed in range(4):
@@ -263,8 +306,9 @@ def test_our_own_pictures_are_set_aside(xrays: Path) -> None:
     [
         (("missing",), "there is no such file or folder"),
         (("pipe",), "neither a file nor a folder"),
+        (("",), "an empty name"),
         (("hollow",), "no files to analyse"),
-        (("xrays", "--out", "xrays"), "is the input folder"),
+        (("xrays", "--out", "xrays"), "holds the input"),
         (("xrays", "--out", "full"), "holds files that are not bonefrac's"),
         (("xrays", "--device", "cuda"), "device 'cuda' is not there"),
         (("xrays", "--device", "abacus"), "unknown device 'abacus'"),

@@ -59,7 +59,7 @@ def wait_for_pictures(out: Path, count: int, process: subprocess.Popen[str] | su
 
 def no_half_written_output(out: Path) -> None:
     for path in out.rglob("*"):
-        if path.is_file() and not path.name.startswith(".part-") and path.suffix == ".jpg":
+        if path.is_file() and not path.name.startswith(".bonefrac-part-") and path.suffix == ".jpg":
             assert path.read_bytes().endswith(b"\xff\xd9"), path
     assert not (out / "results.csv").exists() or (out / "results.csv").read_bytes().count(b"\r\n") == FILMS + 1
 
@@ -80,7 +80,7 @@ def test_killed_at_any_moment_it_ends_as_if_undisturbed(films: Path, undisturbed
     assert (out / "results.csv").read_bytes() == undisturbed
     expected = {picture_path(out / "annotated", f"{index:02}.jpg") for index in range(FILMS)}
     assert set(out.rglob("*.jpg")) == expected
-    assert not list(out.rglob(".part-*"))
+    assert not list(out.rglob(".bonefrac-part-*"))
 
 
 def test_what_was_committed_before_a_kill_is_not_examined_again(films: Path, tmp_path: Path) -> None:

@@ -150,7 +150,7 @@ def test_a_folder_without_a_manifest_is_no_bundle(tmp_path: Path) -> None:
 
 
 def test_a_bundle_is_found_by_name_and_by_path(flagship: Path) -> None:
-    assert find_bundle("flagship").resolve() == flagship.resolve()
+    assert read_manifest(find_bundle("flagship")) == read_manifest(flagship)
     assert find_bundle(str(flagship)) == flagship
     with pytest.raises(BundleError, match="flagship"):
         find_bundle("no such bundle")

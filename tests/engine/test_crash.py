@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import pytest
 
+from bonefrac.journal import Journal
 from bonefrac.sinks import picture_path
 from bonefrac.synthetic import draw_radiograph
 
@@ -129,11 +130,10 @@ def test_a_stop_keeps_what_is_finished_and_says_how_to_go_on(
 
 
 def test_two_runs_into_one_folder_are_refused(films: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    first = subprocess.Popen(command(films, "--out", out, "--quiet", "--annotate", "all"))
-    wait_for_journal(out, first)
-    second = subprocess.run(command(films, "--out", out), capture_output=True, text=True, check=False)
-    assert first.wait() == 0
+    own = tmp_path / "out" / ".bonefrac"
+    own.mkdir(parents=True)
+    with Journal(own / "journal.sqlite", "another run"):
+        second = subprocess.run(command(films, "--out", own.parent), capture_output=True, text=True, check=False)
     assert second.returncode == 2, second.stdout
     assert "another run is writing there" in second.stderr
 

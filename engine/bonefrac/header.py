@@ -41,7 +41,6 @@ class Header:
     channels: int
     bits: int
     orientation: int = 1
-    palette: bool = False
     white_is_zero: bool = False  # TIFF's PhotometricInterpretation 0: small numbers are bright
 
 
@@ -135,13 +134,13 @@ def _png(data: bytes) -> Header:
         elif kind == b"tEXt" and MARK.encode() in data[at + 8 : end]:
             raise NotAnalysed("an annotated picture made by bonefrac, not a film")
         elif kind == b"IEND":
-            return Header("PNG", width, height, _PNG_CHANNELS[colour], bits, orientation, palette=colour == 3)
+            return Header("PNG", width, height, _PNG_CHANNELS[colour], bits, orientation)
         at = end + 4
 
 
 # --- TIFF 6.0, and the TIFF inside EXIF ------------------------------------------------------------------------
 
-_TYPE_SIZE = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
+_TYPE_SIZE = {1: 1, 3: 2, 4: 4}  # BYTE, SHORT, LONG: no other is needed
 _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _STRIPS, _ORIENTATION, _SAMPLES = 256, 257, 258, 262, 273, 274, 277
 _STRIP_BYTES, _TILES, _TILE_BYTES, _SAMPLE_FORMAT = 279, 324, 325, 339
 
@@ -154,7 +153,7 @@ def _directory(data: bytes) -> tuple[dict[int, tuple[int, ...]], int]:
     tags: dict[int, tuple[int, ...]] = {}
     for entry in range(at + 2, at + 2 + 12 * entries, 12):
         tag, kind, count = struct.unpack_from(order + "HHI", data, entry)
-        if kind not in (1, 3, 4) or count > len(data):
+        if kind not in _TYPE_SIZE or count > len(data):
             continue
         size = _TYPE_SIZE[kind] * count
         where = entry + 8 if size <= 4 else struct.unpack_from(order + "I", data, entry + 8)[0]

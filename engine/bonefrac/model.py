@@ -21,7 +21,6 @@ from bonefrac.preprocess import SPEC_VERSION, InputSpec
 from bonefrac.results import FindingName
 
 FORMAT = 1
-DEFAULT_BUNDLE = "flagship"
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
     "cuda": "CUDAExecutionProvider",

@@ -208,7 +208,7 @@ def _run_record(
 ) -> dict[str, object]:
     """What `run.json` holds and the report shows. No path of the machine: reports are handed on."""
     manifest = model.manifest
-    packages = ("numpy", "opencv-python-headless", "onnxruntime", "onnxruntime-gpu")
+    packages = ("numpy", "opencv-python-headless", "simplejpeg", "onnxruntime", "onnxruntime-gpu")
     asked = {name: value for name, value in asdict(settings).items() if name not in ("inputs", "out", "quiet", "model")}
     shipped = model.precision == manifest.default_precision
     return {

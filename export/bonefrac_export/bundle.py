@@ -191,7 +191,16 @@ def _list_hash(films: list[LabelledFilm]) -> str:
 def _made_with(
     settings: ExportSettings, history: dict[str, Any], platt: tuple[float, float], calibration: list[LabelledFilm]
 ) -> dict[str, str]:
-    packages = ("tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "numpy", "opencv-python-headless")
+    packages = (
+        "tensorflow",
+        "keras",
+        "tf2onnx",
+        "onnx",
+        "onnxruntime",
+        "numpy",
+        "opencv-python-headless",
+        "simplejpeg",
+    )
     installed = {}
     for package in packages:
         try:

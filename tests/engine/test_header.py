@@ -96,12 +96,12 @@ def test_a_jpeg_without_a_marker_where_one_must_be_is_damaged() -> None:
 
 
 @pytest.mark.parametrize(
-    ("colour", "bits", "channels", "palette"),
-    [(0, 1, 1, False), (0, 16, 1, False), (2, 8, 3, False), (3, 8, 3, True), (4, 8, 2, False), (6, 16, 4, False)],
+    ("colour", "bits", "channels"),
+    [(0, 1, 1), (0, 16, 1), (2, 8, 3), (3, 8, 3), (4, 8, 2), (6, 16, 4)],
 )
-def test_a_png_tells_its_kind(make_png: Make, colour: int, bits: int, channels: int, palette: bool) -> None:
+def test_a_png_tells_its_kind(make_png: Make, colour: int, bits: int, channels: int) -> None:
     data = make_png(120, 110, bits, colour, [b""])
-    assert read_header(data) == Header("PNG", 120, 110, channels, bits, palette=palette)
+    assert read_header(data) == Header("PNG", 120, 110, channels, bits)
 
 
 def test_a_png_may_hold_an_orientation(make_png: Make, exif: Make) -> None:

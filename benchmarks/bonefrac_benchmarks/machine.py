@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from bonefrac.run import usable_cores
+from bonefrac.examiner import usable_cores
 
 _PACKAGES = ("bonefrac", "onnxruntime", "onnxruntime-gpu", "opencv-python-headless", "opencv-python", "numpy")
 

@@ -12,8 +12,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from bonefrac.examiner import usual_batch_size
 from bonefrac.model import PROVIDERS, read_manifest
-from bonefrac.run import usual_batch_size
 from bonefrac_benchmarks.figures import Goal, Spread, table
 from bonefrac_benchmarks.films import sample
 from bonefrac_benchmarks.machine import Machine, this_machine

@@ -143,6 +143,8 @@ def _prepare(film: FilmFile, how: Examiner) -> _Ready | Failure | Unchanged:
 def _read(film: FilmFile) -> bytes:
     if film.problem:
         raise Unreadable(film.problem)
+    if film.content is not None:
+        return film.content
     try:
         with open(film.path, "rb") as file:
             data = file.read(MAX_BYTES + 1)

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import platform
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
-import bonefrac
-from bonefrac.annotate import PICTURE_SIDE, Drawing, annotate, thumbnail
-from bonefrac.decode import decode
 from bonefrac.errors import OutputError, UsageError
+from bonefrac.examiner import (
+    gets_picture,
+    illustrator,
+    model_record,
+    result_key,
+    usable_cores,
+    usual_batch_size,
+    versions,
+)
 from bonefrac.journal import Journal
-from bonefrac.model import PROVIDERS, Model, load_model
+from bonefrac.model import Model, load_model
 from bonefrac.outputs import claim, out_folder, remove_parts, sweep, write_outputs
-from bonefrac.pipeline import Examiner, Unchanged, View, examine
+from bonefrac.pipeline import Examiner, Unchanged, examine
 from bonefrac.results import Failure, Finding, Result
-from bonefrac.sinks import atomic, picture_path
+from bonefrac.sinks import picture_path
 from bonefrac.sources import OWN_FOLDER, FilmFile, base_folder, list_films
 
 
@@ -72,14 +75,16 @@ def run_batch(settings: BatchSettings) -> Summary:
     model = load_model(settings.model, device=settings.device, precision=settings.precision)
     claim(out)
     pictures = out / "annotated"
-    with Journal(out / OWN_FOLDER / "journal.sqlite", _key(settings, model), restart=settings.restart) as journal:
+    with Journal(
+        out / OWN_FOLDER / "journal.sqlite", result_key(model, settings.annotate), restart=settings.restart
+    ) as journal:
         remove_parts(out)
         how = Examiner(
             model,
             batch_size=settings.batch_size or usual_batch_size(model.provider),
             workers=settings.workers or usable_cores(),
             known=_known(journal, settings.annotate, pictures),
-            illustrate=_illustrator(model, settings.annotate, pictures),
+            illustrate=illustrator(model, settings.annotate, partial(picture_path, pictures)),
         )
         new, first_failure = _examine_all(films, how, journal, settings)
         if first_failure is not None and settings.fail_fast:
@@ -131,23 +136,6 @@ def _with_progress(results: Iterable[Result | Unchanged], total: int) -> Iterato
             yield result
 
 
-def usual_batch_size(provider: str) -> int:
-    """One film at a time on a CPU, where more gain nothing and cost memory; 16 elsewhere."""
-    return 1 if provider == PROVIDERS["cpu"] else 16
-
-
-def usable_cores() -> int:
-    """Cores this process may use: its affinity, cut by a cgroup v2 CPU quota (kernel documentation, cgroup-v2.rst)."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        if quota != "max":
-            cores = min(cores, max(1, round(int(quota) / int(period))))
-    except (OSError, ValueError):
-        pass  # no cgroup v2: the affinity stands
-    return cores
-
-
 def _existing(path: Path) -> Path:
     if not os.path.exists(path):
         raise UsageError(f"{path}: there is no such file or folder")
@@ -156,43 +144,14 @@ def _existing(path: Path) -> Path:
     return Path(os.path.abspath(path))
 
 
-def _key(settings: BatchSettings, model: Model) -> str:
-    """Whatever changes a row or a picture: another key makes an earlier journal void."""
-    manifest = model.manifest
-    parts = (bonefrac.__version__, model.sha256, model.provider, settings.annotate, asdict(manifest.operating_points),
-             manifest.region_level, asdict(manifest.input), model.name)  # fmt: skip
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-
-def _wanted(result: Result, annotated: str) -> bool:
-    if not isinstance(result, Finding) or annotated == "none":
-        return False
-    return annotated == "all" or result.finding != "no_fracture_detected"
-
-
 def _pictured(journal: Journal, annotated: str) -> Iterator[str]:
-    return (result.source.path for result in journal.results() if _wanted(result, annotated))
+    return (result.source.path for result in journal.results() if gets_picture(result, annotated))
 
 
 def _known(journal: Journal, annotated: str, pictures: Path) -> dict[str, str]:
     """What need not be examined again; a film whose picture was deleted must."""
     lost = {name for name in _pictured(journal, annotated) if not picture_path(pictures, name).is_file()}
     return {name: sha256 for name, sha256 in journal.known().items() if name not in lost}
-
-
-def _illustrator(model: Model, annotated: str, pictures: Path) -> Callable[[Finding, View], Finding]:
-    caption = f"{model.name} {model.precision}, bonefrac {bonefrac.__version__}"
-    manifest = model.manifest
-
-    def illustrate(finding: Finding, view: View) -> Finding:
-        if _wanted(finding, annotated):
-            film = decode(view.data, long_side=PICTURE_SIDE)
-            drawing = Drawing(view.heatmap, manifest.input, view.to_film, manifest.region_level, caption)
-            with atomic(picture_path(pictures, finding.source.path)) as file:
-                file.write(annotate(film, finding, drawing))
-        return replace(finding, thumbnail=thumbnail(view.pixels, finding, view.to_film))
-
-    return illustrate
 
 
 def _counts(results: Iterator[Result]) -> Counter[str]:
@@ -207,37 +166,13 @@ def _run_record(
     settings: BatchSettings, model: Model, how: Examiner, counts: Counter[str], seconds: float
 ) -> dict[str, object]:
     """What `run.json` holds and the report shows. No path of the machine: reports are handed on."""
-    manifest = model.manifest
-    packages = ("numpy", "opencv-python-headless", "simplejpeg", "onnxruntime", "onnxruntime-gpu")
     asked = {name: value for name, value in asdict(settings).items() if name not in ("inputs", "out", "quiet", "model")}
-    shipped = model.precision == manifest.default_precision
     return {
         "counts": dict(counts),
         "seconds": round(seconds, 2),
         "films_a_second": round(counts["new"] / seconds, 1) if counts["new"] else None,
         "stage_seconds": {stage: round(spent, 2) for stage, spent in how.stages.seconds.items()},
         "settings": {**asked, "workers": how.workers, "batch_size": how.batch_size},
-        "model": {
-            "name": model.name,
-            "precision": model.precision,
-            "sha256": model.sha256,
-            "provider": model.provider,
-            "operating_points": asdict(manifest.operating_points),
-            "region_level": manifest.region_level,
-            "training_data": asdict(manifest.training_data),
-            "figures": manifest.figures if shipped else {},
-            "limits": manifest.limits,
-        },
-        "versions": {
-            "bonefrac": bonefrac.__version__,
-            "python": platform.python_version(),
-            **{name: found for name in packages if (found := _version(name))},
-        },
+        "model": model_record(model),
+        "versions": versions(),
     }
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""

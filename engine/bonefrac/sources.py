@@ -20,11 +20,13 @@ class FilmFile:
     """One file of a run. `name` is relative to the run's base folder, with `/`, and is what rows are keyed on.
 
     `problem` is set where the file system already refused: a folder that cannot be listed gets one row of its own.
+    `content` is set where the bytes were read before.
     """
 
     path: Path
     name: str
     problem: str = ""
+    content: bytes | None = None
 
 
 def base_folder(inputs: list[Path]) -> Path:
@@ -42,49 +44,48 @@ def list_films(inputs: list[Path], base: Path, out: Path) -> list[FilmFile]:
     Links to files count as files. Links to folders are followed where they lead outside of `base` and not above it,
     so that a loop ends and no file is listed twice. `out` and every other output folder of ours are left out.
     """
-    seen: set[str] = {os.path.realpath(out)}
+    seen = {os.path.realpath(out)}
     real_base = os.path.realpath(base)
     films: dict[str, FilmFile] = {}
     for entry in inputs:
-        found = _walk(entry, real_base, seen) if os.path.isdir(entry) else iter([(entry, "")])
-        for path, problem in found:
-            name = path.relative_to(base).as_posix()
-            films.setdefault(name, FilmFile(path, name, problem))
+        found = walk(str(entry), real_base, seen) if os.path.isdir(entry) else iter([(str(entry), None, "")])
+        for path, _, problem in found:
+            name = Path(path).relative_to(base).as_posix()
+            films.setdefault(name, FilmFile(Path(path), name, problem))
     return [films[name] for name in sorted(films, key=os.fsencode)]
 
 
-def _walk(folder: Path, real_base: str, seen: set[str]) -> Iterator[tuple[Path, str]]:
-    """(path, problem) of each file below `folder`; problem is empty but for a folder that cannot be listed."""
+def walk(folder: str, real_base: str, seen: set[str]) -> Iterator[tuple[str, os.stat_result | None, str]]:
+    """(path, stat, problem) of each file below `folder`, `seen` folders left out.
+
+    Pipes and devices are left out, for they may block whoever opens them. A link that leads nowhere is a file without
+    a stat: somebody expects a film there, and reading it tells what is wrong. `problem` is empty but for a folder that
+    cannot be listed.
+    """
     real = os.path.realpath(folder)
-    if real in seen or os.path.isdir(folder / OWN_FOLDER):
+    if real in seen or os.path.isdir(os.path.join(folder, OWN_FOLDER)):
         return
     seen.add(real)
     try:
         with os.scandir(folder) as entries:
             ordered = sorted(entries, key=lambda entry: os.fsencode(entry.name))
     except OSError as error:
-        yield folder, f"the folder cannot be listed: {error.strerror}"
+        yield folder, None, f"the folder cannot be listed: {error.strerror}"
         return
     for entry in ordered:
         if _is_litter(entry.name):
             continue
-        kind = _kind(entry)
-        if kind == "folder":
+        try:
+            found = entry.stat()
+        except OSError:
+            yield entry.path, None, ""
+            continue
+        if stat.S_ISREG(found.st_mode):
+            yield entry.path, found, ""
+        elif stat.S_ISDIR(found.st_mode):
             if entry.name.lower() in _LITTER_FOLDERS or (entry.is_symlink() and _leads_back(entry.path, real_base)):
                 continue
-            yield from _walk(Path(entry.path), real_base, seen)
-        elif kind == "file":
-            yield Path(entry.path), ""
-
-
-def _kind(entry: os.DirEntry[str]) -> str:
-    """`file`, `folder`, or "" for pipes and devices, which may block whoever opens them. A link that leads nowhere is a
-    file: somebody expects a film there, and reading it tells what is wrong."""
-    try:
-        mode = entry.stat(follow_symlinks=True).st_mode
-    except OSError:
-        return "file"
-    return "folder" if stat.S_ISDIR(mode) else "file" if stat.S_ISREG(mode) else ""
+            yield from walk(entry.path, real_base, seen)
 
 
 def _is_litter(name: str) -> bool:

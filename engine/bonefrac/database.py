@@ -37,13 +37,14 @@ class Database:
     Raises OutputError when the file is in use, damaged, or the disk is full.
     """
 
-    def __init__(self, path: Path, *, advice: Advice) -> None:
+    def __init__(self, path: Path, *, advice: Advice, journal_mode: str = "DELETE") -> None:
         self._folder, self._advice = path.parent, advice
         with self._translated():
             self._db = sqlite3.connect(path, isolation_level=None, timeout=0.2)
             try:
                 self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
                 self._db.execute("PRAGMA synchronous = FULL")
+                self._db.execute(f"PRAGMA journal_mode = {journal_mode}")
                 self._db.execute("BEGIN EXCLUSIVE")
             except sqlite3.Error:
                 self._db.close()
@@ -90,6 +91,13 @@ class Database:
         """Make all so far survive a power cut."""
         with self._translated():
             self._db.execute("COMMIT")
+            self._db.execute("BEGIN")
+
+    def rollback(self) -> None:
+        """Go back to the last commit, as after an error; SQLite may have done so itself."""
+        with self._translated():
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
             self._db.execute("BEGIN")
 
     def close(self) -> None:

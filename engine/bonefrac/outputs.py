@@ -29,6 +29,17 @@ def out_folder(asked: Path | None, inputs: list[Path], base: Path) -> Path:
     return out
 
 
+def apart(inbox: Path, folder: Path, option: str) -> None:
+    """Raises OutputError where the inbox and a folder of ours contain each other, through links or mounts either."""
+    for inner, outer in ((folder, inbox), (inbox, folder)):
+        real = Path(os.path.realpath(inner))
+        if any(above.exists() and outer.exists() and above.samefile(outer) for above in (real, *real.parents)):
+            raise OutputError(
+                f"{option} {folder}: lies in the inbox or holds it; choose another folder, for nothing is written"
+                " beside originals, and nothing of ours is ever a film"
+            )
+
+
 def claim(out: Path) -> None:
     """Make the output folder ours. Refuses one that holds other things."""
     try:
@@ -45,7 +56,7 @@ def claim(out: Path) -> None:
 
 def remove_parts(out: Path) -> None:
     """Temporary files that a killed run left behind."""
-    for part in (*out.glob(PART + "*"), *(out / "annotated").rglob(PART + "*")):
+    for part in out.rglob(PART + "*"):
         part.unlink(missing_ok=True)
 
 

@@ -6,22 +6,20 @@ import base64
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
+from urllib.parse import quote
 
 import jinja2
 
 from bonefrac.results import Failure, Finding, Result
 from bonefrac.sinks import atomic, printable
+from bonefrac.status import Status
 
 MOST_ROWS = 5000  # above, a browser on an old PC becomes slow; results.csv has all
 
 
 def write_report(path: Path, *, worklist: Iterable[Result], run: dict[str, object]) -> None:
     """Write the report. `worklist` comes most suspicious first and is read once; `run` is what `run.json` holds."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("bonefrac"), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    template = environment.get_template("report.html")
+    template = _template("report.html")
     failures: list[dict[str, object]] = []
     worklist = iter(worklist)
 
@@ -46,6 +44,32 @@ def write_report(path: Path, *, worklist: Iterable[Result], run: dict[str, objec
         stream = template.stream(run=run, rows=rows, failures=shown_failures(), most_rows=MOST_ROWS)
         for part in stream:
             file.write(part.encode("utf-8", "backslashreplace"))
+
+
+def write_index(path: Path, films: Iterable[tuple[Result, str, str]], *, status: Status, most_rows: int) -> None:
+    """Write a watched inbox' page: (result, relative path of its picture, time of analysis) of each film shown, the
+    most suspicious first."""
+    rows: list[dict[str, object]] = []
+    failures: list[dict[str, object]] = []
+    for result, picture, analysed in films:
+        row = _row(result) if isinstance(result, Finding) else _failed_row(result)
+        row |= {
+            "picture": quote(picture.encode("utf-8", "surrogateescape")),
+            "analysed": analysed,
+            "message": result.message,
+        }
+        (rows if isinstance(result, Finding) else failures).append(row)
+    with atomic(path) as file:
+        page = _template("index.html").render(rows=rows, failures=failures, status=status, most_rows=most_rows)
+        file.write(page.encode("utf-8", "backslashreplace"))
+
+
+def _template(name: str) -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("bonefrac"), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    return environment.get_template(name)
 
 
 def _row(result: Finding) -> dict[str, object]:

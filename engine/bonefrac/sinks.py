@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import re
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,32 +30,34 @@ _FORMULA = (
     "－",
     "＠",
 )  # OWASP, CSV injection: a spreadsheet runs a cell that begins so
-_UMASK = os.umask(0o077)  # there is no way to read it but to set it
-os.umask(_UMASK)
 PART = ".bonefrac-part-"  # how a file is called until it is whole
 PICTURE = ".marked.jpg"  # no folder is called so, which would stand in a picture's way
 _LONGEST_NAME = 240  # bytes; file systems take 255, and a temporary name needs some more
 
 
 @contextmanager
-def atomic(path: Path) -> Iterator[IO[bytes]]:
-    """Write a file under a temporary name, to disk, then rename it over `path`; on any error `path` stays as it was."""
+def atomic(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
+    """Write a file under a temporary name, to disk, then rename it over `path`; on any error `path` stays as it was.
+
+    Not `durable`: a power cut may undo it, which is nothing to a heartbeat.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, part = tempfile.mkstemp(prefix=PART, dir=path.parent)
+    part = path.parent / (PART + secrets.token_hex(8))
     try:
-        with open(handle, "wb") as file:
+        with open(part, "xb") as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(part, 0o666 & ~_UMASK)  # as any file the user makes; a temporary one is private
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(part, path)
-        _sync_folder(path.parent)
+        if durable:
+            sync_folder(path.parent)
     except BaseException:
-        Path(part).unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
         raise
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """A rename is on disk when its folder is (POSIX); Windows has no such call."""
     if os.name == "posix":
         handle = os.open(folder, os.O_RDONLY)
@@ -97,11 +99,11 @@ class CsvSink:
     """`results.csv`: UTF-8, a header, one row a result, text cells that no spreadsheet takes for a formula."""
 
     def __init__(self, file: IO[bytes], model: dict[str, str]) -> None:
-        self._file, self._model = file, model
+        self.model, self._file = model, file
         self._file.write((",".join(COLUMNS) + "\r\n").encode())
 
     def write(self, result: Result) -> None:
-        record = as_record(result, self._model)
+        record = as_record(result, self.model)
         ok = record["status"] == "ok"
         cells = {
             **record,

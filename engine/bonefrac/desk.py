@@ -1,0 +1,171 @@
+"""What is done with an arrival: claim, examine, record, look after the original.
+
+In this order, each step on disk before the next: a process killed anywhere is gone on with, and nothing is done twice.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from bonefrac.decode import MAX_BYTES
+from bonefrac.errors import OutputError
+from bonefrac.examiner import illustrator, usable_cores, usual_batch_size
+from bonefrac.inbox import Arrival, Inbox
+from bonefrac.ledger import Film, Ledger, New
+from bonefrac.model import Model
+from bonefrac.originals import archive, quarantine
+from bonefrac.pipeline import Examiner, Unchanged, examine
+from bonefrac.results import Failure, FailureStatus, Result, Source
+from bonefrac.sinks import picture_path
+from bonefrac.sources import FilmFile
+from bonefrac.status import utc_now
+
+MOST_ATTEMPTS = 3
+_SET_ASIDE = f"set aside: the program ended {MOST_ATTEMPTS} times while it had this file in hand; look at it yourself"
+
+
+@dataclass(frozen=True)
+class Handling:
+    """How films are dealt with. `shown` gives the name that outputs bear; `told` hears of each film that is done."""
+
+    out: Path
+    annotated: str
+    by_day: bool
+    shown: Callable[[str], str]
+    told: Callable[[int, New, Result | None], None]  # its number; no result: a copy of an earlier film
+    workers: int = 0
+    batch_size: int = 0
+    archive: Path | None = None
+    quarantine: Path | None = None
+
+
+@dataclass(frozen=True)
+class _InHand:
+    arrival: Arrival
+    new: New
+    film: Film
+
+
+class Desk:
+    """Takes what the inbox gives. `trouble` is the last thing that went wrong with originals, or empty."""
+
+    def __init__(self, ledger: Ledger, inbox: Inbox, model: Model, handling: Handling) -> None:
+        self._ledger, self._inbox, self._handling = ledger, inbox, handling
+        self._model = {"model": model.name, "model_sha256": model.sha256, "precision": model.precision}
+        self._pictures: dict[str, Path] = {}  # of the films in hand, by shown name
+        self._how = Examiner(
+            model,
+            batch_size=handling.batch_size or usual_batch_size(model.provider),
+            workers=handling.workers or usable_cores(),
+            illustrate=illustrator(model, handling.annotated, self._pictures.__getitem__),
+        )
+        self.trouble = ""
+
+    def work(self, now_s: float, enough: Callable[[], bool]) -> int:
+        """Deal with what is ready until there is no more, or `enough` says so; returns how many were dealt with.
+
+        Films that an earlier process had in hand when it ended come last and one at a time, so that the one that ended
+        it is known from the others. Raises OutputError; what is not recorded then arrives again.
+        """
+        done: list[Arrival] = []
+        suspects: list[Arrival] = []
+        self._examine(self._sorted(self._inbox.ready(now_s), done, suspects), done, enough)
+        for suspect in suspects[:1]:  # one a round: however many films keep arriving, each has its turn
+            self._examine(self._sorted([suspect], done, None), done, lambda: False)
+        self._ledger.commit()
+        self._look_after(done, now_s)
+        return len(done)
+
+    def _sorted(
+        self, arrivals: Iterable[Arrival], done: list[Arrival], suspects: list[Arrival] | None
+    ) -> Iterator[_InHand]:
+        """What has to be examined, claimed. All else is dealt with here, or left to arrive again."""
+        for arrival in arrivals:
+            film = self._ledger.find(arrival.name, arrival.sha256)
+            new = self._new(arrival, film)
+            if film is not None and film.done:
+                done.append(arrival)
+            elif arrival.problem:
+                self._fail(arrival, new, self._ledger.claim(film, new), "failed", arrival.problem)
+                done.append(arrival)
+            elif arrival.content is None:
+                why = f"the file is larger than {MAX_BYTES // 2**20} MB"
+                self._fail(arrival, new, self._ledger.claim(film, new), "not_analysed", why)
+                done.append(arrival)
+            elif (first := self._ledger.same_content(arrival.name, arrival.sha256)) is not None:
+                if first.done:  # else it is in hand: this one arrives again
+                    self._handling.told(self._ledger.copy(first, new, film), new, None)
+                    done.append(arrival)
+            elif film is not None and film.attempts >= MOST_ATTEMPTS:
+                self._fail(arrival, new, film, "failed", _SET_ASIDE)
+                done.append(arrival)
+            elif film is not None and film.attempts and suspects is not None:
+                suspects.append(arrival)
+            else:
+                yield _InHand(arrival, new, self._ledger.claim(film, new))
+
+    def _examine(self, films: Iterator[_InHand], done: list[Arrival], enough: Callable[[], bool]) -> None:
+        in_hand: deque[_InHand] = deque()
+
+        def files() -> Iterator[FilmFile]:
+            while not enough() and (item := next(films, None)) is not None:
+                in_hand.append(item)
+                picture = self._pictures[item.new.shown] = self._handling.out / item.film.picture
+                picture.unlink(missing_ok=True)  # of an attempt that was cut off, or of another model
+                yield FilmFile(item.arrival.path, item.new.shown, content=item.arrival.content)
+
+        for result in examine(files(), self._how):
+            assert not isinstance(result, Unchanged)  # nothing was said to be known
+            item = in_hand.popleft()
+            self._record(item, result)
+            done.append(replace(item.arrival, content=None))
+
+    def _fail(self, arrival: Arrival, new: New, film: Film, status: FailureStatus, message: str) -> None:
+        self._record(_InHand(arrival, new, film), Failure(Source(new.shown, arrival.sha256), status, message))
+
+    def _record(self, item: _InHand, result: Result) -> None:
+        self._pictures.pop(item.new.shown, None)
+        picture = item.film.picture if (self._handling.out / item.film.picture).is_file() else ""
+        self._ledger.finish(item.film, result, self._model, picture=picture, now=utc_now())
+        self._handling.told(item.film.number, item.new, result)
+
+    def _look_after(self, done: list[Arrival], now_s: float) -> None:
+        """Archive and quarantine what is recorded; then, and only then, a film is no longer waited for."""
+        self.trouble = ""
+        settled: list[tuple[Arrival, bool]] = []
+        for arrival in done:
+            try:
+                settled.append((arrival, self._moved(arrival)))
+            except OutputError as error:
+                self.trouble = str(error)
+                self._inbox.postpone(arrival, now_s)
+        for arrival, moved in settled:
+            if arrival.sha256 and not moved:
+                self._ledger.saw(arrival.name, arrival.look)
+        self._ledger.commit()
+        for arrival, _ in settled:
+            self._inbox.done(arrival)
+
+    def _moved(self, arrival: Arrival) -> bool:
+        """Do with the original as asked; True where it is no longer in the inbox."""
+        to_archive, to_quarantine = self._handling.archive, self._handling.quarantine
+        if to_archive is None and to_quarantine is None:
+            return False
+        status, message = self._ledger.outcome(arrival.name, arrival.sha256)
+        if to_archive is not None and status == "ok":
+            return archive(arrival.path, arrival.name, sha256=arrival.sha256, look=arrival.look, folder=to_archive)
+        if to_quarantine is not None and status == "failed":
+            quarantine(arrival.path, arrival.name, sha256=arrival.sha256, reason=message, folder=to_quarantine)
+        return False
+
+    def _new(self, arrival: Arrival, film: Film | None) -> New:
+        shown = self._handling.shown(arrival.name)
+        day = film.day if film else datetime.now().astimezone().date().isoformat()
+        folder = Path(day, "annotated") if self._handling.by_day else Path("annotated")
+        # a second content of one name gets a picture of its own
+        name = f"{shown}.{arrival.sha256[:12]}" if self._ledger.has_name(arrival.name) else shown
+        return New(arrival.name, arrival.sha256, shown, day, picture_path(folder, name).as_posix(), utc_now())

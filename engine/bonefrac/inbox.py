@@ -1,0 +1,192 @@
+"""The folder that films are dropped into: what lies there, and which of it is whole and at rest.
+
+The listing is the truth; nothing here listens to events. Time is a parameter: seconds of a monotonic clock.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import translate
+from pathlib import Path
+from typing import BinaryIO
+
+from bonefrac.decode import MAX_BYTES
+from bonefrac.errors import BonefracError, FilmError
+from bonefrac.header import read_header
+from bonefrac.mounts import mount_point
+from bonefrac.sources import walk
+
+Look = tuple[int, int, int]  # size, mtime in ns, inode: a file that looks the same has the same content
+
+# how writers call a file until it is whole
+_UNFINISHED = ("*.part", "*.partial", "*.tmp", "*.temp", "*.filepart", "*.crdownload", "*.download", "*.opdownload",
+               "*.!ut", "*.swp", "*~", "~*")  # fmt: skip
+_UNFINISHED_NAME = re.compile("|".join(translate(pattern) for pattern in _UNFINISHED), re.IGNORECASE)
+_LONGEST_RETRY_S = 600.0
+_POSTPONED_S = 60.0
+
+
+class InboxAway(BonefracError):
+    """The inbox cannot be listed, or is not the one it was: its films are away, not deleted."""
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A file whose waiting is over. `problem` is set, and `sha256` empty, where it could not be read for too long;
+    `content` is None for a file too large to be a film."""
+
+    name: str
+    path: Path
+    look: Look
+    sha256: str
+    content: bytes | None
+    problem: str = ""
+
+
+@dataclass
+class _Waiting:
+    path: str
+    look: Look
+    first_s: float  # when it was first seen
+    since_s: float  # how long it has looked the same
+    again_s: float  # not to be opened before
+    told: bool = False  # that it cannot be read
+
+
+class Inbox:
+    """What waits in a folder. `known` maps names to what they looked like when they were dealt with.
+
+    A file is ready when it has looked the same for `settle_s` and its format's own end is there; without an end it is
+    taken as it is after `give_up_s`.
+    """
+
+    def __init__(
+        self, folder: Path, known: dict[str, Look], *, settle_s: float, give_up_s: float, mounted_on: str = ""
+    ) -> None:
+        self.folder, self._known = folder, known
+        self._settle_s, self._give_up_s = settle_s, give_up_s
+        self.mounted_on = mounted_on  # where the folder's file system was mounted when it was last seen
+        self._waiting: dict[str, _Waiting] = {}
+        self.unfinished_names = 0  # files that bear a writer's temporary name
+        self.unlisted = 0  # folders that could not be listed
+
+    def look(self, now_s: float) -> None:
+        """List the folder and note what is new or changed. Raises InboxAway where that cannot be done."""
+        self._check_presence()
+        start, skip = str(self.folder), len(str(self.folder)) + 1
+        waiting: dict[str, _Waiting] = {}
+        self.unfinished_names = self.unlisted = 0
+        for path, found, problem in walk(start, os.path.realpath(start), set()):
+            if problem:
+                if path == start:
+                    raise InboxAway(f"the inbox cannot be listed: {problem}")
+                self.unlisted += 1
+                waiting.update(self._below(path[skip:]))
+                continue
+            name = path[skip:] if os.sep == "/" else path[skip:].replace(os.sep, "/")
+            look = (found.st_size, found.st_mtime_ns, found.st_ino) if found else (-1, 0, 0)
+            if self._known.get(name) == look:
+                continue
+            if _UNFINISHED_NAME.match(os.path.basename(path)):
+                self.unfinished_names += 1
+                continue
+            waiting[name] = self._note(self._waiting.get(name), path, look, now_s)
+        self._waiting = waiting
+
+    def _check_presence(self) -> None:
+        """An empty folder where a share was mounted is not the share."""
+        if not os.path.isdir(self.folder):
+            raise InboxAway("the inbox is not there: its share, disk or folder is away")
+        mounted_on = mount_point(self.folder)
+        if self.mounted_on.startswith(mounted_on) and self.mounted_on != mounted_on:
+            raise InboxAway("the inbox is not the one it was: its share or disk is not mounted")
+        self.mounted_on = mounted_on
+
+    def _below(self, folder: str) -> dict[str, _Waiting]:
+        """What waits below a folder that cannot be listed just now: it is not gone."""
+        return {name: item for name, item in self._waiting.items() if name.startswith(folder + "/")}
+
+    def _note(self, item: _Waiting | None, path: str, look: Look, now_s: float) -> _Waiting:
+        if item is None:
+            return _Waiting(path, look, now_s, now_s, now_s + self._settle_s)
+        if item.look != look:
+            item.look, item.since_s, item.again_s, item.told = look, now_s, now_s + self._settle_s, False
+        return item
+
+    def ready(self, now_s: float) -> Iterator[Arrival]:
+        """Read what is due, the longest waiting first, and give what is whole, or will not become so."""
+        due = [(item.first_s, os.fsencode(name), name) for name, item in self._waiting.items() if item.again_s <= now_s]
+        for _, _, name in sorted(due):
+            arrival = self._take(name, self._waiting[name], now_s)
+            if arrival is not None:
+                yield arrival
+
+    def _take(self, name: str, item: _Waiting, now_s: float) -> Arrival | None:
+        given_up = now_s >= item.since_s + self._give_up_s
+        try:
+            with open(item.path, "rb") as file:
+                content, sha256 = _read(file)
+                after = os.fstat(file.fileno())
+        except OSError as error:  # in use by its writer, or not for us to read: tried again, ever more rarely
+            item.again_s = now_s + min(max(now_s - item.since_s, self._settle_s), _LONGEST_RETRY_S)
+            if item.told or not given_up:
+                return None
+            self._check_presence()
+            item.told = True
+            return Arrival(name, Path(item.path), item.look, "", b"", f"the file cannot be read: {error.strerror}")
+        if (after.st_size, after.st_mtime_ns, after.st_ino) != item.look:
+            item.again_s = now_s + self._settle_s  # the next listing notes the change
+            return None
+        if not given_up and not (content is not None and _is_whole(content)):
+            item.again_s = item.since_s + self._give_up_s
+            return None
+        return Arrival(name, Path(item.path), item.look, sha256, content)
+
+    def done(self, arrival: Arrival) -> None:
+        """The arrival has been dealt with: as long as it looks the same, it is not taken again."""
+        if arrival.sha256:
+            self._known[arrival.name] = arrival.look
+            self._waiting.pop(arrival.name, None)
+
+    def postpone(self, arrival: Arrival, now_s: float) -> None:
+        """Give it again after a while."""
+        if arrival.name in self._waiting:
+            self._waiting[arrival.name].again_s = now_s + _POSTPONED_S
+
+    @property
+    def waiting(self) -> int:
+        """Films that are seen and not yet dealt with."""
+        return sum(not item.told for item in self._waiting.values())
+
+    def oldest_s(self, now_s: float) -> float:
+        """How long the longest waiting film has waited, 0 where none does."""
+        return max((now_s - item.first_s for item in self._waiting.values() if not item.told), default=0.0)
+
+    @property
+    def next_s(self) -> float | None:
+        """When something may be ready, None where nothing waits."""
+        return min((item.again_s for item in self._waiting.values()), default=None)
+
+
+def _read(file: BinaryIO) -> tuple[bytes | None, str]:
+    """(content, SHA-256); the content of a file too large to be a film is not kept."""
+    content = file.read(MAX_BYTES + 1)
+    digest = hashlib.sha256(content)
+    if len(content) <= MAX_BYTES:
+        return content, digest.hexdigest()
+    while block := file.read(2**20):
+        digest.update(block)
+    return None, digest.hexdigest()
+
+
+def _is_whole(content: bytes) -> bool:
+    """Whether the format's own end is there. What is no film has no end that is known, and is not in a hurry."""
+    try:
+        read_header(content)
+    except FilmError:
+        return False
+    return True

@@ -1,0 +1,56 @@
+"""One watcher an inbox: a lock that dies with its process, and a note beside it of who holds it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from platformdirs import user_state_path
+
+from bonefrac.errors import UsageError
+from bonefrac.status import boot_id
+
+
+@contextmanager
+def only_one(inbox: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Hold the inbox' lock. Raises UsageError while another process of this user holds it.
+
+    The lock lies in the user's own state folder, for an inbox may be read-only. The operating system lets it go when
+    its process ends, however that ends: then it is taken over, and `say` is told.
+    """
+    folder = user_state_path("bonefrac") / "inboxes"
+    stem = hashlib.sha256(os.fsencode(os.path.realpath(inbox))).hexdigest()[:16]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / f"{stem}.lock", mode=0o600)
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise UsageError(f"{inbox}: is being watched already{_by(folder / stem)}; stop that first") from error
+    except OSError as error:
+        raise UsageError(
+            f"{folder}: cannot be written ({error.strerror}), and one watcher an inbox cannot be made sure of; "
+            "set XDG_STATE_HOME to a folder that can"
+        ) from error
+    holder = folder / stem
+    try:
+        if holder.exists():
+            say(f"took over the inbox from a watcher that ended without a word{_by(holder)}")
+        holder.write_text(json.dumps({"pid": os.getpid(), "boot_id": boot_id()}))
+        yield
+        holder.unlink()
+    finally:
+        lock.release()
+
+
+def _by(holder: Path) -> str:
+    try:
+        facts = json.loads(holder.read_text())
+        when = "" if facts["boot_id"] == boot_id() else ", before the last start of this PC"
+        return f" (process {facts['pid']}{when})"
+    except (OSError, ValueError, KeyError):
+        return ""

@@ -1,0 +1,118 @@
+"""What a watched inbox shows: the tables, the live page, and what is pruned from both. All made from the ledger."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from bonefrac.ledger import Ledger, Row
+from bonefrac.report import write_index
+from bonefrac.results import Result
+from bonefrac.sinks import CsvSink, atomic, printable
+from bonefrac.status import Status
+
+TABLE = "results.csv"
+_ON_PAGE = 200
+
+
+class Tables:
+    """`results.csv`, one or one a day, and `index.html`, in the folder `out`."""
+
+    def __init__(self, out: Path, ledger: Ledger, *, by_day: bool) -> None:
+        self._out, self._ledger, self._by_day = out, ledger, by_day
+        self._changed = {""} if not by_day else set(ledger.days())  # after a crash, no table is known to be right
+        self._page_changed = True
+        self._soonest_s = 0.0
+        self.in_use = ""  # what another program holds open, and where its newest version lies
+
+    @property
+    def due_s(self) -> float:
+        """When to write, on the monotonic clock; never where nothing changed."""
+        return self._soonest_s if self._changed or self._page_changed else math.inf
+
+    def changed(self, day: str) -> None:
+        """A film of this day has a new row."""
+        self._changed.add(day if self._by_day else "")
+        self._page_changed = True
+
+    def postpone(self, until_s: float) -> None:
+        self._soonest_s = until_s
+
+    def write(self, status: Status, now_s: float) -> None:
+        """Write what changed. The larger the tables, the rarer: they take a tenth of the time at most."""
+        started_s = time.monotonic()
+        self.in_use = ""
+        for day in sorted(self._changed):
+            self._write_table(self._out / day, day)
+        self._changed.clear()
+        rows = ((_told(row), row.picture, row.analysed) for row in self._ledger.latest(_ON_PAGE))
+        write_index(self._out / "index.html", rows, status=status, most_rows=_ON_PAGE)
+        self._page_changed = False
+        self._soonest_s = now_s + 10 * (time.monotonic() - started_s)
+
+    def _write_table(self, folder: Path, day: str) -> None:
+        """The table under its name, or, where a spreadsheet holds that open (Windows), under the next free one."""
+        stand_ins = [folder / f"results.{number}.csv" for number in range(1, 10)]
+        for place in (folder / TABLE, *stand_ins):
+            try:
+                with atomic(place) as file:
+                    sink = CsvSink(file, {})
+                    for row in self._ledger.results(day):
+                        sink.model = row.model
+                        sink.write(_told(row))
+            except PermissionError:
+                if place == stand_ins[-1] or not place.exists():
+                    raise
+                self.in_use = f"{TABLE} is open in another program; close it there"
+                continue
+            _remove([stand_in for stand_in in stand_ins if stand_in != place])
+            if place.name != TABLE:
+                self.in_use += f": the newest is {place.name}"
+            return
+
+    def prune(self, keep_days: int) -> int:
+        """Remove pictures, thumbnails and rows of all but the last days on which there was work; returns how many
+        days went. The ledger still knows that the films were analysed."""
+        days = self._ledger.pruned_days(keep_days)
+        for day in days:
+            for picture in self._ledger.pictures(day):
+                _remove([self._out / picture])
+            if self._by_day:
+                _remove([self._out / day / TABLE])
+                _remove_empty(self._out / day)
+            else:
+                _remove_empty(self._out / "annotated")
+            self._ledger.prune(day)
+            self._ledger.commit()
+            self._changed.discard(day)
+            self._page_changed = True
+            if not self._by_day:
+                self._changed.add("")
+        return len(days)
+
+
+def _told(row: Row) -> Result:
+    """The result with a word on whose copy it is."""
+    if not row.first:
+        return row.result
+    words = [f"same content as {printable(row.first)}", row.result.message]
+    return replace(row.result, message="; ".join(filter(None, words)))
+
+
+def _remove(paths: list[Path]) -> None:
+    for path in paths:
+        try:
+            path.unlink(missing_ok=True)
+        except PermissionError:
+            if os.name != "nt":
+                raise  # there, it is open in another program: it goes the next time
+
+
+def _remove_empty(folder: Path) -> None:
+    """The folder and those below it, where nothing is left in them."""
+    for place, _, _ in os.walk(folder, topdown=False):
+        if not os.listdir(place):
+            os.rmdir(place)

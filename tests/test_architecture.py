@@ -61,7 +61,7 @@ ARROWS = {
     "wake": {"mounts"},
     "instance": {"errors", "status"},
     "inbox": {"decode", "errors", "header", "mounts", "sources"},
-    "ledger": {"database", "errors", "journal", "results"},
+    "ledger": {"database", "journal", "results"},
     "originals": {"errors", "inbox", "sinks"},
     "report": {"results", "sinks", "status"},
     "tables": {"ledger", "report", "results", "sinks", "status"},

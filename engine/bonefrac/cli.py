@@ -270,7 +270,7 @@ def watch_command(umask: int, **options: object) -> None:
 @click.option("--write", "file", type=click.Path(dir_okay=False, path_type=Path), help="[default: to the terminal]")
 @_with(_watch_options)
 @click.pass_context
-def service_command(context: click.Context, kind: str | None, file: Path | None, **options: Any) -> None:
+def service_command(context: click.Context, /, kind: str | None, file: Path | None, **options: Any) -> None:
     """Write what starts `bonefrac watch INBOX --out DIR ...` with the machine; all its options can be given here.
 
     \b
@@ -318,7 +318,8 @@ def _as_arguments(context: click.Context, options: dict[str, Any]) -> list[str]:
             if name == "umask":
                 words.append(f"{value:03o}")
             elif not given[name].is_flag:
-                words.append(os.path.abspath(value) if isinstance(value, Path) else str(value))
+                is_path = isinstance(value, Path) or (name == "model" and os.path.isdir(value))
+                words.append(os.path.abspath(value) if is_path else str(value))
     return words
 
 

@@ -73,46 +73,60 @@ class Desk:
         """
         done: list[Arrival] = []
         suspects: list[Arrival] = []
-        self._examine(self._sorted(self._inbox.ready(now_s), done, suspects), done, enough)
-        for suspect in suspects[:1]:  # one a round: however many films keep arriving, each has its turn
-            self._examine(self._sorted([suspect], done, None), done, lambda: False)
+        self._examine(self._claimed(self._inbox.ready(now_s), enough, done, suspects), done)
+        self._examine(self._claimed(suspects, lambda: False, done, None), done)
         self._ledger.commit()
         self._look_after(done, now_s)
         return len(done)
 
-    def _sorted(
-        self, arrivals: Iterable[Arrival], done: list[Arrival], suspects: list[Arrival] | None
+    def _claimed(
+        self,
+        arrivals: Iterable[Arrival],
+        enough: Callable[[], bool],
+        done: list[Arrival],
+        suspects: list[Arrival] | None,
     ) -> Iterator[_InHand]:
-        """What has to be examined, claimed. All else is dealt with here, or left to arrive again."""
+        """What has to be examined, claimed; what need not be joins `done`. Whatever is neither arrives again."""
         for arrival in arrivals:
+            if enough():
+                return
             film = self._ledger.find(arrival.name, arrival.sha256)
             new = self._new(arrival, film)
-            if film is not None and film.done:
-                done.append(arrival)
-            elif arrival.problem:
-                self._fail(arrival, new, self._ledger.claim(film, new), "failed", arrival.problem)
-                done.append(arrival)
-            elif arrival.content is None:
-                why = f"the file is larger than {MAX_BYTES // 2**20} MB"
-                self._fail(arrival, new, self._ledger.claim(film, new), "not_analysed", why)
-                done.append(arrival)
-            elif (first := self._ledger.same_content(arrival.name, arrival.sha256)) is not None:
-                if first.done:  # else it is in hand: this one arrives again
-                    self._handling.told(self._ledger.copy(first, new, film), new, None)
-                    done.append(arrival)
-            elif film is not None and film.attempts >= MOST_ATTEMPTS:
-                self._fail(arrival, new, film, "failed", _SET_ASIDE)
-                done.append(arrival)
+            if self._is_dealt_with(arrival, film, new):
+                done.append(replace(arrival, content=None))
+            elif self._ledger.same_content(arrival.name, arrival.sha256) is not None:
+                continue  # in hand under another name
             elif film is not None and film.attempts and suspects is not None:
-                suspects.append(arrival)
+                if not suspects:  # one a round, so that each has its turn however many others keep arriving
+                    suspects.append(arrival)
             else:
                 yield _InHand(arrival, new, self._ledger.claim(film, new))
 
-    def _examine(self, films: Iterator[_InHand], done: list[Arrival], enough: Callable[[], bool]) -> None:
+    def _is_dealt_with(self, arrival: Arrival, film: Film | None, new: New) -> bool:
+        """Deal with what need not be examined, for it was before, or cannot be."""
+        if film is not None and film.done:
+            return True
+        if arrival.problem:
+            self._fail(arrival, new, self._ledger.claim(film, new), "failed", arrival.problem)
+            return True
+        if arrival.content is None:
+            too_large = f"the file is larger than {MAX_BYTES // 2**20} MB"
+            self._fail(arrival, new, self._ledger.claim(film, new), "not_analysed", too_large)
+            return True
+        if film is not None and film.attempts >= MOST_ATTEMPTS:
+            self._fail(arrival, new, film, "failed", _SET_ASIDE)
+            return True
+        first = self._ledger.same_content(arrival.name, arrival.sha256)
+        if first is not None and first.done:
+            self._handling.told(self._ledger.copy(first, new, film), new, None)
+            return True
+        return False
+
+    def _examine(self, films: Iterator[_InHand], done: list[Arrival]) -> None:
         in_hand: deque[_InHand] = deque()
 
         def files() -> Iterator[FilmFile]:
-            while not enough() and (item := next(films, None)) is not None:
+            for item in films:
                 in_hand.append(item)
                 picture = self._pictures[item.new.shown] = self._handling.out / item.film.picture
                 picture.unlink(missing_ok=True)  # of an attempt that was cut off, or of another model
@@ -135,7 +149,8 @@ class Desk:
 
     def _look_after(self, done: list[Arrival], now_s: float) -> None:
         """Archive and quarantine what is recorded; then, and only then, a film is no longer waited for."""
-        self.trouble = ""
+        if done:
+            self.trouble = ""
         settled: list[tuple[Arrival, bool]] = []
         for arrival in done:
             try:

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bonefrac.database import Advice, Database
-from bonefrac.errors import OutputError
 from bonefrac.journal import as_result, columns
 from bonefrac.results import Result, Source
 
@@ -98,7 +97,7 @@ class Ledger(Database):
 
     def __init__(self, path: Path, *, owner: str, key: str) -> None:
         super().__init__(path, advice=_ADVICE, journal_mode="WAL")  # one sync a commit
-        self._owner, self._key, self._undone = owner, key, True
+        self._owner, self._key = owner, key
         try:
             for statement in _SCHEMA:
                 self.execute(statement)
@@ -152,8 +151,6 @@ class Ledger(Database):
 
     def claim(self, film: Film | None, new: New) -> Film:
         """Take a film in hand and count the attempt; on disk when this returns."""
-        if not self._undone:
-            self.undo()
         if film is None:
             number = self._insert(new, claimed_by=self._owner, attempts=1)
             film = Film(number, 0, False, new.picture, new.day)
@@ -219,17 +216,10 @@ class Ledger(Database):
 
     def undo(self) -> None:
         """Go back to the last commit and give back what this process has in hand, the attempt uncounted: it was not the
-        film that failed. On a full disk even this may fail: then it is done before the next claim."""
-        self._undone = False
-        try:
-            self.rollback()
-            self.execute(
-                "UPDATE film SET claimed_by = '', attempts = attempts - 1 WHERE claimed_by = ?", (self._owner,)
-            )
-            self.commit()
-            self._undone = True
-        except OutputError:
-            pass
+        film that failed."""
+        self.rollback()
+        self.execute("UPDATE film SET claimed_by = '', attempts = attempts - 1 WHERE claimed_by = ?", (self._owner,))
+        self.commit()
 
     def results(self, day: str = "") -> Iterator[Row]:
         """The table's rows in the order of shown names, of one day or of all."""

@@ -33,7 +33,8 @@ def apart(inbox: Path, folder: Path, option: str) -> None:
     """Raises OutputError where the inbox and a folder of ours contain each other, through links or mounts either."""
     for inner, outer in ((folder, inbox), (inbox, folder)):
         real = Path(os.path.realpath(inner))
-        if any(above.exists() and outer.exists() and above.samefile(outer) for above in (real, *real.parents)):
+        above = [place for place in (real, *real.parents) if place.exists() and outer.exists()]
+        if real.is_relative_to(os.path.realpath(outer)) or any(place.samefile(outer) for place in above):
             raise OutputError(
                 f"{option} {folder}: lies in the inbox or holds it; choose another folder, for nothing is written"
                 " beside originals, and nothing of ours is ever a film"

@@ -49,8 +49,6 @@ class Wake:
         logging.getLogger("watchdog").addHandler(_Overflow(self.now))
         if self.polling:
             self._say(f"looking every {POLL_S:g} s: {self.polling}")
-        else:
-            self.listen()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -71,10 +69,13 @@ class Wake:
         self._event.clear()
         return woken
 
-    def listen(self) -> None:
-        """Ask for events; where the machine has none left to give, poll and say so."""
+    def listen(self) -> bool:
+        """Ask for events, if that was not done yet; where the machine has none left to give, poll and say so.
+
+        True where events begin now: whatever happened before has to be looked for.
+        """
         if self._fixed or self._observer is not None:
-            return
+            return False
         observer = Observer()
         handler = FileSystemEventHandler()
         handler.on_any_event = lambda event: self.now()  # type: ignore[method-assign]
@@ -83,8 +84,9 @@ class Wake:
             observer.start()
         except OSError as error:  # the limits of inotify(7), mostly
             self._poll(f"the machine gives no more file events ({error.strerror})")
-        else:
-            self._observer, self.polling = observer, ""
+            return False
+        self._observer = observer
+        return True
 
     def deafen(self) -> None:
         """Ask for no more events."""

@@ -115,7 +115,9 @@ def watch(settings: WatchSettings, stop: Stop) -> Counter[str]:
         ledger = Ledger(state / _LEDGER, owner=owner, key=result_key(model, settings.annotate))
         stack.enter_context(ledger)
         _agree(ledger, settings, inbox)
-        remove_parts(out)
+        for folder in (out, settings.archive, settings.quarantine):
+            if folder is not None:
+                remove_parts(folder)
         wake = stack.enter_context(Wake(inbox, poll=settings.poll, say=log.info))
         stop.wake, stop.hang_up = wake.now, log.reopen
         return _Watcher(settings, inbox, _Parts(out, state, ledger, log, wake, model), stop).run()
@@ -142,7 +144,7 @@ class _Watcher:
         self._done: Counter[str] = Counter()
         self._started, self._state, self._day = utc_now(), "watching", ""
         self._look_s = self._soonest_look_s = self._beat_s = self._retry_s = 0.0  # when it is time for each
-        self._tries = 0
+        self._tries, self._to_undo = 0, False
         self._counts: dict[str, int] = {}
 
     def run(self) -> Counter[str]:
@@ -175,11 +177,9 @@ class _Watcher:
                 self._alarms.clear("output")
                 self._tries = 0
             except InboxAway as error:
-                self._parts.ledger.undo()
                 self._parts.wake.deafen()
                 self._later("inbox", str(error), now_s)
             except (OutputError, OSError) as error:
-                self._parts.ledger.undo()
                 self._later("output", _sentence(error), now_s)
         paused = self._alarms.any("inbox", "disk", "output")
         self._state = "paused" if paused else "working" if worked else "watching"
@@ -189,9 +189,10 @@ class _Watcher:
     def _look(self, now_s: float) -> None:
         started_s = time.monotonic()
         self._inbox.look(now_s)
+        if self._parts.wake.listen():
+            self._inbox.look(now_s)
         self._soonest_look_s = now_s + (time.monotonic() - started_s) / _LOOKS_TAKE
         self._alarms.clear("inbox")
-        self._parts.wake.listen()
         rescan_s = self._settings.rescan
         self._look_s = now_s + (min(POLL_S, rescan_s) if self._parts.wake.polling else rescan_s)
         self._parts.ledger.remember("mounted_on", self._inbox.mounted_on)
@@ -199,6 +200,9 @@ class _Watcher:
         self._alarms.set_if("folders", unlisted, f"{unlisted} folders in the inbox cannot be listed: see their rights")
 
     def _work(self, now_s: float) -> int:
+        if self._to_undo:  # here, for on a full disk it may take more than one try
+            self._parts.ledger.undo()
+            self._to_undo = False
         self._begin_day()
         until_s = time.monotonic() + _ROUND_S
         worked = self._desk.work(now_s, lambda: bool(self._stop) or time.monotonic() > until_s)
@@ -224,6 +228,7 @@ class _Watcher:
 
     def _later(self, what: str, text: str, now_s: float) -> None:
         self._alarms.set(what, text)
+        self._to_undo = True
         if self._settings.once:
             raise OutputError(text)
         self._retry_s = now_s + min(2.0**self._tries, self._settings.rescan)

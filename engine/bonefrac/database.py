@@ -21,8 +21,10 @@ class DamagedError(OutputError):
 
 @dataclass(frozen=True)
 class Advice:
-    """What to do, in a command's own words: where the journal cannot be used, is damaged, or the disk is full."""
+    """Errors in a command's own words: `where` the journal lies, and what to do where it cannot be used, is damaged, or
+    the disk is full."""
 
+    where: str
     elsewhere: str
     damaged: str
     full: str
@@ -38,7 +40,7 @@ class Database:
     """
 
     def __init__(self, path: Path, *, advice: Advice, journal_mode: str = "DELETE") -> None:
-        self._folder, self._advice = path.parent, advice
+        self._advice = advice
         with self._translated():
             self._db = sqlite3.connect(path, isolation_level=None, timeout=0.2)
             try:
@@ -53,21 +55,21 @@ class Database:
     @contextmanager
     def _translated(self) -> Iterator[None]:
         """SQLite's errors as one sentence on what to do."""
-        folder = self._folder
+        where = self._advice.where
         try:
             yield
         except sqlite3.OperationalError as error:
             if "locked" in str(error):
                 raise OutputError(
-                    f"{folder}: another run is writing there; wait, or {self._advice.elsewhere}"
+                    f"{where}: another run is writing there; wait, or {self._advice.elsewhere}"
                 ) from error
             if "full" in str(error) or "disk I/O" in str(error):
-                raise OutputError(f"{folder}: the disk is full or broken; {self._advice.full}") from error
+                raise OutputError(f"{where}: the disk is full or broken; {self._advice.full}") from error
             raise OutputError(
-                f"{folder}: the journal cannot be opened or written ({error}); {self._advice.elsewhere}"
+                f"{where}: the journal cannot be opened or written ({error}); {self._advice.elsewhere}"
             ) from error
         except sqlite3.DatabaseError as error:
-            raise DamagedError(f"{folder}: the journal is damaged ({error}); {self._advice.damaged}") from error
+            raise DamagedError(f"{where}: the journal is damaged ({error}); {self._advice.damaged}") from error
 
     def execute(self, statement: str, values: Iterable[Any] = ()) -> sqlite3.Cursor:
         with self._translated():

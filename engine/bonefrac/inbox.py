@@ -21,6 +21,8 @@ from bonefrac.mounts import mount_point
 from bonefrac.sources import walk
 
 Look = tuple[int, int, int]  # size, mtime in ns, inode: a file that looks the same has the same content
+_UNSEEN = (-1, 0, 0)  # a link that leads nowhere, or what may not be looked at
+_HAS_INODES = os.name != "nt"  # there, a folder's listing has none (os.DirEntry.stat)
 
 # how writers call a file until it is whole
 _UNFINISHED = ("*.part", "*.partial", "*.tmp", "*.temp", "*.filepart", "*.crdownload", "*.download", "*.opdownload",
@@ -28,6 +30,12 @@ _UNFINISHED = ("*.part", "*.partial", "*.tmp", "*.temp", "*.filepart", "*.crdown
 _UNFINISHED_NAME = re.compile("|".join(translate(pattern) for pattern in _UNFINISHED), re.IGNORECASE)
 _LONGEST_RETRY_S = 600.0
 _POSTPONED_S = 60.0
+
+
+def look_of(found: os.stat_result) -> Look:
+    """What tells a file's content from a later one, in numbers that SQLite can hold: inodes have 64 bits, and a wrong
+    clock any year."""
+    return found.st_size, found.st_mtime_ns % 2**63, found.st_ino % 2**63 if _HAS_INODES else 0
 
 
 class InboxAway(BonefracError):
@@ -77,19 +85,20 @@ class Inbox:
     def look(self, now_s: float) -> None:
         """List the folder and note what is new or changed. Raises InboxAway where that cannot be done."""
         self._check_presence()
-        start, skip = str(self.folder), len(str(self.folder)) + 1
+        start, skip = str(self.folder), len(os.path.join(self.folder, ""))  # a drive's root ends in a separator
         waiting: dict[str, _Waiting] = {}
         self.unfinished_names = self.unlisted = 0
         for path, found, problem in walk(start, os.path.realpath(start), set()):
+            name = path[skip:] if os.sep == "/" else path[skip:].replace(os.sep, "/")
             if problem:
                 if path == start:
                     raise InboxAway(f"the inbox cannot be listed: {problem}")
                 self.unlisted += 1
-                waiting.update(self._below(path[skip:]))
+                waiting.update(self._below(name))
                 continue
-            name = path[skip:] if os.sep == "/" else path[skip:].replace(os.sep, "/")
-            look = (found.st_size, found.st_mtime_ns, found.st_ino) if found else (-1, 0, 0)
-            if self._known.get(name) == look:
+            look = look_of(found) if found else _UNSEEN
+            known = self._known.get(name)
+            if known == look or (known and not found):  # dealt with, or it was, and cannot be looked at just now
                 continue
             if _UNFINISHED_NAME.match(os.path.basename(path)):
                 self.unfinished_names += 1
@@ -136,9 +145,11 @@ class Inbox:
             if item.told or not given_up:
                 return None
             self._check_presence()
+            if isinstance(error, FileNotFoundError) and item.look != _UNSEEN:
+                return None  # taken away since the last listing: the next one leaves it out
             item.told = True
             return Arrival(name, Path(item.path), item.look, "", b"", f"the file cannot be read: {error.strerror}")
-        if (after.st_size, after.st_mtime_ns, after.st_ino) != item.look:
+        if look_of(after) != item.look:
             item.again_s = now_s + self._settle_s  # the next listing notes the change
             return None
         if not given_up and not (content is not None and _is_whole(content)):

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -40,10 +40,11 @@ def only_one(inbox: Path, say: Callable[[str], None]) -> Iterator[None]:
     try:
         if holder.exists():
             say(f"took over the inbox from a watcher that ended without a word{_by(holder)}")
-        holder.write_text(json.dumps({"pid": os.getpid(), "boot_id": boot_id()}))
+        with suppress(OSError):  # a full disk: it is only a note, and the lock holds without
+            holder.write_text(json.dumps({"pid": os.getpid(), "boot_id": boot_id()}))
         yield
-        holder.unlink()
     finally:
+        holder.unlink(missing_ok=True)
         lock.release()
 
 
@@ -52,5 +53,5 @@ def _by(holder: Path) -> str:
         facts = json.loads(holder.read_text())
         when = "" if facts["boot_id"] == boot_id() else ", before the last start of this PC"
         return f" (process {facts['pid']}{when})"
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return ""

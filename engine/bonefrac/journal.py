@@ -34,11 +34,6 @@ CREATE TABLE film (
 _COMMIT_EVERY_S = 0.1
 
 
-_ADVICE = Advice(
-    elsewhere="choose another --out", damaged="add --restart to begin anew", full="free some space, run the same again"
-)
-
-
 class Journal(Database):
     """A context manager. Rows are committed ten times a second and on leaving; what is committed survives anything.
 
@@ -56,7 +51,13 @@ class Journal(Database):
             self._open(path, key, restart)
 
     def _open(self, path: Path, key: str, restart: bool) -> None:
-        super().__init__(path, advice=_ADVICE)
+        advice = Advice(
+            where=str(path.parent),
+            elsewhere="choose another --out",
+            damaged="add --restart to begin anew",
+            full="free some space, run the same again",
+        )
+        super().__init__(path, advice=advice)
         try:
             self.execute("CREATE TABLE IF NOT EXISTS setting (name TEXT PRIMARY KEY, value TEXT NOT NULL)")
             stored = next(self.rows("SELECT value FROM setting WHERE name = 'key'"), None)

@@ -17,6 +17,7 @@ from bonefrac.journal import as_result, columns
 from bonefrac.results import Result, Source
 
 _ADVICE = Advice(
+    where="the watcher's journal",  # no path: this is logged
     elsewhere="choose another --out or --state",
     damaged="move it aside to begin anew, and keep the tables that are there",
     full="it goes on by itself once there is space",
@@ -29,14 +30,14 @@ _SCHEMA = (
         sha256 TEXT NOT NULL,         -- "" where the file could not be read
         shown BLOB NOT NULL,          -- the name in tables, pictures and pages
         day TEXT NOT NULL,            -- on which it was first claimed
-        picture TEXT NOT NULL,        -- relative path of its picture
+        picture BLOB NOT NULL,        -- relative path of its picture
         key TEXT NOT NULL DEFAULT '', -- of the model and the settings that the result came from
         claimed_by TEXT NOT NULL,     -- the process that has it in hand; "" when it is done
         attempts INTEGER NOT NULL,
         arrived TEXT NOT NULL,
         analysed TEXT NOT NULL DEFAULT '',  -- "" until there is a result
         first INTEGER NOT NULL DEFAULT 0,   -- number of the film that had this content first
-        gone INTEGER NOT NULL DEFAULT 0,    -- from the tables: pruned, or a failure that was mended
+        gone INTEGER NOT NULL DEFAULT 0,    -- from the tables: 1 pruned, 2 a failure that was mended
         status TEXT, finding TEXT, probability REAL, regions TEXT, width INTEGER, height INTEGER, message TEXT,
         model TEXT, model_sha256 TEXT, precision TEXT,
         UNIQUE (name, sha256)
@@ -51,6 +52,7 @@ _SCHEMA = (
 )
 _JUDGED = "status, finding, probability, regions, width, height, message"
 _MODEL = "model, model_sha256, precision"
+_PRUNED, _MENDED = 1, 2
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,7 @@ class Ledger(Database):
     def __init__(self, path: Path, *, owner: str, key: str) -> None:
         super().__init__(path, advice=_ADVICE, journal_mode="WAL")  # one sync a commit
         self._owner, self._key = owner, key
+        self.mended: set[str] = set()  # days of which a failure was withdrawn; their tables are no longer right
         try:
             for statement in _SCHEMA:
                 self.execute(statement)
@@ -123,7 +126,7 @@ class Ledger(Database):
         return {os.fsdecode(name): (size, mtime_ns, inode) for name, size, mtime_ns, inode in rows}
 
     def find(self, name: str, sha256: str) -> Film | None:
-        """The film of this name and content."""
+        """The film of this name and content. A failure that was withdrawn is not done: should it come back, it counts."""
         return self._one("name = ? AND sha256 = ?", os.fsencode(name), sha256)
 
     def same_content(self, name: str, sha256: str) -> Film | None:
@@ -138,10 +141,11 @@ class Ledger(Database):
         return self._one("name = ?", os.fsencode(name)) is not None
 
     def _one(self, condition: str, *values: object) -> Film | None:
-        columns_ = "number, attempts, key, claimed_by, picture, day"
+        columns_ = "number, attempts, key, claimed_by, picture, day, gone"
         query = f"SELECT {columns_} FROM film WHERE {condition} ORDER BY number LIMIT 1"
-        for number, attempts, key, claimed_by, picture, day in self.rows(query, values):
-            return Film(number, attempts, key == self._key and not claimed_by, picture, day)
+        for number, attempts, key, claimed_by, picture, day, gone in self.rows(query, values):
+            done = key == self._key and not claimed_by and gone != _MENDED
+            return Film(number, attempts, done, os.fsdecode(picture), day)
         return None
 
     def outcome(self, name: str, sha256: str) -> tuple[str, str]:
@@ -158,7 +162,7 @@ class Ledger(Database):
             film = replace(film, picture=film.picture or new.picture)
             self.execute(
                 "UPDATE film SET claimed_by = ?, attempts = attempts + 1, picture = ? WHERE number = ?",
-                (self._owner, film.picture, film.number),
+                (self._owner, os.fsencode(film.picture), film.number),
             )
         self.commit()
         return replace(film, attempts=film.attempts + 1)
@@ -172,7 +176,7 @@ class Ledger(Database):
                 new.sha256,
                 os.fsencode(new.shown),
                 new.day,
-                new.picture,
+                os.fsencode(new.picture),
                 new.arrived,
                 claimed_by,
                 attempts,
@@ -186,7 +190,7 @@ class Ledger(Database):
         self.execute(
             f"UPDATE film SET ({_JUDGED}, {_MODEL}) = (?, ?, ?, ?, ?, ?, ?, ?, ?, ?),"
             " key = ?, claimed_by = '', attempts = 0, picture = ?, analysed = ?, first = 0, gone = 0 WHERE number = ?",
-            (*judged, *model.values(), self._key, picture, now, film.number),
+            (*judged, *model.values(), self._key, os.fsencode(picture), now, film.number),
         )
         self.execute("INSERT OR REPLACE INTO thumbnail VALUES (?, ?)", (film.number, thumbnail))
         self._withdraw_failures(film.number)
@@ -197,18 +201,19 @@ class Ledger(Database):
         self.execute(
             f"UPDATE film SET ({_JUDGED}, {_MODEL}, key, analysed) ="
             f" (SELECT {_JUDGED}, {_MODEL}, key, ? FROM film WHERE number = ?),"
-            " claimed_by = '', attempts = 0, first = ?, gone = 0, picture = '' WHERE number = ?",
+            " claimed_by = '', attempts = 0, first = ?, gone = 0, picture = x'' WHERE number = ?",
             (new.arrived, first.number, first.number, number),
         )
         self._withdraw_failures(number)
         return number
 
     def _withdraw_failures(self, number: int) -> None:
-        self.execute(
-            "UPDATE film SET gone = 1 WHERE status = 'failed' AND number != ?"
-            " AND name = (SELECT name FROM film WHERE number = ? AND status = 'ok')",
-            (number, number),
+        earlier = (
+            "status = 'failed' AND gone = 0 AND number != ?"
+            " AND name = (SELECT name FROM film WHERE number = ? AND status = 'ok')"
         )
+        self.mended |= {day for (day,) in self.rows(f"SELECT day FROM film WHERE {earlier}", (number, number))}
+        self.execute(f"UPDATE film SET gone = {_MENDED} WHERE {earlier}", (number, number))
 
     def saw(self, name: str, look: tuple[int, int, int]) -> None:
         """The file that looks like this has been dealt with."""
@@ -248,7 +253,7 @@ class Ledger(Database):
                 number,
                 as_result(Source(os.fsdecode(shown), sha256), [*judged_values, jpeg]),
                 {"model": model, "model_sha256": model_sha256, "precision": precision},
-                picture,
+                os.fsdecode(picture),
                 arrived,
                 analysed,
                 os.fsdecode(first) if first is not None else "",
@@ -263,8 +268,10 @@ class Ledger(Database):
         return dict(self.rows(query))
 
     def days(self) -> list[str]:
-        """The days of which films are in the tables."""
-        return [day for (day,) in self.rows("SELECT DISTINCT day FROM film WHERE analysed != '' AND gone = 0")]
+        """The days that have tables."""
+        return [
+            day for (day,) in self.rows(f"SELECT DISTINCT day FROM film WHERE analysed != '' AND gone != {_PRUNED}")
+        ]
 
     def open_day(self, day: str) -> None:
         """Note that this day has begun. Days are told apart and counted, never compared with a clock."""
@@ -274,15 +281,16 @@ class Ledger(Database):
         """The days but the last `keep` that were noted, and of which films are still in the tables."""
         query = (
             "SELECT day FROM day WHERE number <= (SELECT MAX(number) FROM day) - ?"
-            " AND day IN (SELECT day FROM film WHERE gone = 0) ORDER BY number"
+            f" AND day IN (SELECT day FROM film WHERE gone != {_PRUNED}) ORDER BY number"
         )
         return [day for (day,) in self.rows(query, (keep,))]
 
     def pictures(self, day: str) -> list[str]:
         """Relative paths of the pictures of a day's films."""
-        return [path for (path,) in self.rows("SELECT picture FROM film WHERE day = ? AND picture != ''", (day,))]
+        query = "SELECT picture FROM film WHERE day = ? AND picture != x''"
+        return [os.fsdecode(path) for (path,) in self.rows(query, (day,))]
 
     def prune(self, day: str) -> None:
         """Take a day's films out of the tables; that they were analysed stays known."""
         self.execute("DELETE FROM thumbnail WHERE number IN (SELECT number FROM film WHERE day = ?)", (day,))
-        self.execute("UPDATE film SET gone = 1 WHERE day = ? AND analysed != ''", (day,))
+        self.execute(f"UPDATE film SET gone = {_PRUNED}, picture = x'' WHERE day = ? AND analysed != ''", (day,))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from contextlib import suppress
 from datetime import datetime, timezone
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -27,15 +28,22 @@ class _Lines(logging.Formatter):
         message, facts = record.getMessage(), getattr(record, "facts", {})
         if self._as_json:
             return json.dumps({"time": when, "level": record.levelname, "message": message, **facts})
-        shown = " ".join(f"{name}={value}" for name, value in facts.items())
-        return f"{when} {record.levelname} {message}{' ' + shown if shown else ''}"
+        shown = " ".join((message, *(f"{name}={value}" for name, value in facts.items())))
+        return f"{when} {record.levelname} {' '.join(shown.split())}"  # on one line, whatever a message holds
 
 
 class _File(RotatingFileHandler):
     """A log that cannot be written, on a full disk say, is told on the terminal, and ends nothing."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's own name
-        sys.stderr.write(f"bonefrac: the log cannot be written: {sys.exc_info()[1]}\n")
+        if self.stream is not None and self.stream.closed:  # by a rotation that failed half-way
+            self.stream = None  # type: ignore[assignment]  # opened again with the next line
+        with suppress(OSError, AttributeError):  # a service may have no terminal
+            sys.stderr.write(f"bonefrac: the log cannot be written: {sys.exc_info()[1]}\n")
+
+    def close(self) -> None:
+        with suppress(OSError):  # what could not be written was told
+            super().close()
 
 
 class Log:

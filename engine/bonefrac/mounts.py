@@ -12,7 +12,7 @@ import psutil
 _REMOTE = frozenset({
     "nfs", "nfs4", "cifs", "smb2", "smb3", "smbfs", "afpfs", "afs", "ncpfs", "webdav", "davfs", "9p", "drvfs",
     "virtiofs", "vboxsf", "vmhgfs", "vmhgfs-fuse", "prl_fs", "osxfs", "grpcfuse", "ceph", "glusterfs", "lustre",
-    "sshfs", "davfs2", "rclone", "s3fs",
+    "sshfs", "davfs2", "rclone", "s3fs", "gvfsd-fuse", "kio-fuse",
 })  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO
 
 from bonefrac.errors import OutputError
-from bonefrac.inbox import Look
+from bonefrac.inbox import Look, look_of
 from bonefrac.sinks import atomic
 
 _BLOCK = 2**20
@@ -20,14 +20,13 @@ def archive(path: Path, name: str, *, sha256: str, look: Look, folder: Path) -> 
 
     Raises OutputError where the archive cannot be written or the original not removed.
     """
-    target = _target(folder, name, sha256)
     try:
+        target = _target(folder, name, sha256)
         if not target.exists():
             _copy(path, target, sha256)
         if _hash(target) != sha256:
             raise OutputError("the archive's copy of a film does not read back as it was written; its original stays")
-        found = os.stat(path)
-        if (found.st_size, found.st_mtime_ns, found.st_ino) != look:
+        if look_of(os.stat(path)) != look:
             return False
         os.unlink(path)
     except FileNotFoundError:
@@ -41,8 +40,8 @@ def archive(path: Path, name: str, *, sha256: str, look: Look, folder: Path) -> 
 
 def quarantine(path: Path, name: str, *, sha256: str, reason: str, folder: Path) -> None:
     """Copy a failed film, and the reason beside it. Raises OutputError where the folder cannot be written."""
-    target = _target(folder, name, sha256)
     try:
+        target = _target(folder, name, sha256)
         if not target.exists() and sha256:
             _copy(path, target, sha256)
         with atomic(target.with_name(target.name + REASON)) as file:
@@ -60,7 +59,7 @@ class _Changed(Exception):
 def _target(folder: Path, name: str, sha256: str) -> Path:
     """Where a film goes: the inbox mirrored; another content under a taken name bears its hash."""
     target = folder / name
-    if target.exists() and _hash(target) != sha256:
+    if target.exists() and (target.is_dir() or _hash(target) != sha256):
         return target.with_name(f"{target.stem}.{sha256[:12]}{target.suffix}")
     return target
 

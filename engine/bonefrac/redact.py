@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import hmac
 import json
@@ -29,7 +30,7 @@ class Redaction:
                 lines = _whole_lines(path)
             self._key = bytes.fromhex(lines[0]["key"])
             self._names = {line["name"]: line["pseudonym"] for line in lines[1:]}
-        except (ValueError, KeyError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise OutputError(f"{path}: is no map of names; move it aside, and choose a new --out") from error
 
     def __call__(self, name: str) -> str:
@@ -43,10 +44,15 @@ class Redaction:
 
     def _append(self, line: dict[str, str]) -> None:
         handle = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        with open(handle, "ab") as file:
-            file.write(json.dumps(line).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        with open(handle, "ab", buffering=0) as file:
+            end, data = file.seek(0, os.SEEK_END), json.dumps(line).encode() + b"\n"
+            try:
+                if file.write(data) != len(data):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.fsync(handle)
+            except OSError:
+                file.truncate(end)  # or the next line would go on where this one was cut off
+                raise
 
 
 def _whole_lines(path: Path) -> list[dict[str, str]]:

@@ -15,7 +15,9 @@ from bonefrac.sinks import CsvSink, atomic, printable
 from bonefrac.status import Status
 
 TABLE = "results.csv"
+_STAND_INS = [f"results.{number}.csv" for number in range(1, 10)]
 _ON_PAGE = 200
+_IN_USE_S = 10.0  # how soon a table is tried again that another program holds open
 
 
 class Tables:
@@ -45,17 +47,19 @@ class Tables:
         """Write what changed. The larger the tables, the rarer: they take a tenth of the time at most."""
         started_s = time.monotonic()
         self.in_use = ""
-        for day in sorted(self._changed):
-            self._write_table(self._out / day, day)
-        self._changed.clear()
+        if self._by_day:
+            self._changed |= self._ledger.mended
+        self._ledger.mended.clear()
+        self._changed = {day for day in sorted(self._changed) if not self._write_table(self._out / day, day)}
         rows = ((_told(row), row.picture, row.analysed) for row in self._ledger.latest(_ON_PAGE))
         write_index(self._out / "index.html", rows, status=status, most_rows=_ON_PAGE)
         self._page_changed = False
-        self._soonest_s = now_s + 10 * (time.monotonic() - started_s)
+        self._soonest_s = now_s + max(10 * (time.monotonic() - started_s), _IN_USE_S if self._changed else 0.0)
 
-    def _write_table(self, folder: Path, day: str) -> None:
-        """The table under its name, or, where a spreadsheet holds that open (Windows), under the next free one."""
-        stand_ins = [folder / f"results.{number}.csv" for number in range(1, 10)]
+    def _write_table(self, folder: Path, day: str) -> bool:
+        """The table under its name; or, where a spreadsheet holds that open (Windows), under the next free one, and
+        False."""
+        stand_ins = [folder / name for name in _STAND_INS]
         for place in (folder / TABLE, *stand_ins):
             try:
                 with atomic(place) as file:
@@ -71,7 +75,8 @@ class Tables:
             _remove([stand_in for stand_in in stand_ins if stand_in != place])
             if place.name != TABLE:
                 self.in_use += f": the newest is {place.name}"
-            return
+            return place.name == TABLE
+        raise AssertionError("the last stand-in is written or raises")
 
     def prune(self, keep_days: int) -> int:
         """Remove pictures, thumbnails and rows of all but the last days on which there was work; returns how many
@@ -81,7 +86,7 @@ class Tables:
             for picture in self._ledger.pictures(day):
                 _remove([self._out / picture])
             if self._by_day:
-                _remove([self._out / day / TABLE])
+                _remove([self._out / day / name for name in (TABLE, *_STAND_INS)])
                 _remove_empty(self._out / day)
             else:
                 _remove_empty(self._out / "annotated")

@@ -182,7 +182,9 @@ class _Watcher:
             except (OutputError, OSError) as error:
                 self._later("output", _sentence(error), now_s)
         paused = self._alarms.any("inbox", "disk", "output")
-        self._state = "paused" if paused else "working" if worked else "watching"
+        state = "paused" if paused else "working" if worked else "watching"
+        if state != self._state:
+            self._state, self._beat_s = state, now_s
         self._tell(now_s)
         return worked
 
@@ -221,6 +223,10 @@ class _Watcher:
     def _has_room(self) -> bool:
         """Whether the disks of results and journal have the space that is kept free for finishing what was begun."""
         free = _free_mb(self._parts.out, self._parts.state)
+        there = (self._parts.state / _LEDGER).exists()
+        self._alarms.set_if(
+            "journal", not there, "the journal was deleted: keep a copy of results.csv, then start again"
+        )
         few = free < self._settings.min_free
         self._alarms.set_if("disk", few, f"the disk has less than {self._settings.min_free} MB left: no new film is "
                             "taken until some space is free")  # fmt: skip

@@ -1,4 +1,4 @@
-"""What a watcher must survive: kill -9 at every step, poison, full disks, a share that goes away, stops and restarts."""
+"""What a watcher must survive: kill -9 at every step, poison, full disks, a share that goes away, stops."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -198,6 +199,33 @@ def test_a_stop_finishes_what_is_in_hand_and_ends_well_within_ten_seconds(
     assert len(rows(out)) == 30
 
 
+def test_systemd_hears_of_the_start_the_life_and_the_end(
+    tmp_path: Path, write_film: Write, watcher: Callable[..., subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_film(tmp_path / "inbox" / "a.jpg", 1)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(15)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        process = watcher(tmp_path / "inbox", tmp_path / "out")
+        assert [systemd.recv(100), systemd.recv(100)] == [b"READY=1", b"WATCHDOG=1"]
+        process.terminate()
+        heard = b""
+        while heard != b"STOPPING=1":
+            heard = systemd.recv(100)
+            assert heard in (b"WATCHDOG=1", b"STOPPING=1")
+    assert process.wait(timeout=10) == 0
+
+
+def test_a_journal_that_was_deleted_is_told(
+    tmp_path: Path, write_film: Write, watcher: Callable[..., subprocess.Popen[str]]
+) -> None:
+    write_film(tmp_path / "inbox" / "a.jpg", 1)
+    watcher(tmp_path / "inbox", tmp_path / "out")
+    (tmp_path / "out" / ".bonefrac" / "ledger.sqlite").unlink()
+    wait_until(lambda: "journal was deleted" in str(status(tmp_path / "out")["alarms"]), "the alarm")
+
+
 def test_a_second_watcher_is_refused_and_a_killed_one_is_taken_over(
     tmp_path: Path, write_film: Write, watcher: Callable[..., subprocess.Popen[str]]
 ) -> None:
@@ -325,7 +353,10 @@ def test_full_disks_are_told_waited_out_and_nothing_is_lost(
         wait_until(lambda: len(rows(out)) == 6 * (number + 1), "all films")  # noqa: B023
         wait_until(lambda: status(out)["alarms"] == [], "no alarm")
     assert {row["status"] for row in rows(out)} == {"ok"}
+    assert str(tmp_path) not in (tmp_path / "terminal").read_text()
     assert len(list(out.rglob("*.marked.jpg"))) == 12
+    process.terminate()
+    assert process.wait(timeout=10) == 0
     assert not list(results.rglob(".bonefrac-part-*"))
 
 

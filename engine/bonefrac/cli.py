@@ -18,7 +18,7 @@ from bonefrac import __version__
 from bonefrac.errors import BonefracError, UsageError
 
 if TYPE_CHECKING:
-    from bonefrac.watch import Stop
+    from bonefrac.watch import Wish
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
@@ -145,21 +145,26 @@ def _with(parameters: list[Callable[[Command], Command]]) -> Callable[[Command],
     return decorate
 
 
-@contextmanager
-def _stopping(stop: Stop) -> Iterator[None]:
-    """SIGTERM and Ctrl-C (on Windows also Ctrl-Break, which service wrappers send) ask to stop; the second Ctrl-C ends
-    at once. SIGHUP re-opens the log."""
+def _wish_on_signals() -> Wish:
+    """SIGTERM and Ctrl-C (on Windows also Ctrl-Break, which service wrappers send) wish the watcher to stop; the second
+    Ctrl-C ends it at once. SIGHUP wishes for a new log."""
+    from bonefrac.watch import Wish
 
-    def ask(signum: int, frame: FrameType | None) -> None:
+    wish = Wish()
+
+    def stop(signum: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        stop.now()
+        wish.stop = True
+        wish.wake()
 
-    for name in ("SIGTERM", "SIGINT", "SIGBREAK"):
+    def new_log(signum: int, frame: FrameType | None) -> None:
+        wish.new_log = True
+        wish.wake()
+
+    for name, handler in (("SIGTERM", stop), ("SIGINT", stop), ("SIGBREAK", stop), ("SIGHUP", new_log)):
         if hasattr(signal, name):
-            signal.signal(getattr(signal, name), ask)
-    if hasattr(signal, "SIGHUP"):
-        signal.signal(signal.SIGHUP, lambda signum, frame: stop.hang_up())
-    yield
+            signal.signal(getattr(signal, name), handler)
+    return wish
 
 
 @main.command()
@@ -252,14 +257,12 @@ def watch_command(umask: int, **options: object) -> None:
     \b
     Example: bonefrac watch ./inbox --out ./results
     """
-    from bonefrac.watch import Stop, WatchSettings, watch
+    from bonefrac.watch import WatchSettings, watch
 
     os.umask(umask)
-    stop = Stop()
     with _one_sentence():
         settings = WatchSettings(**options)  # type: ignore[arg-type]  # Click has checked the types
-        with _stopping(stop):
-            done = watch(settings, stop)
+        done = watch(settings, _wish_on_signals())
     sys.exit(1 if settings.once and done["failed"] else 0)
 
 

@@ -281,7 +281,7 @@ class Ledger(Database):
         """The days but the last `keep` that were noted, and of which films are still in the tables."""
         query = (
             "SELECT day FROM day WHERE number <= (SELECT MAX(number) FROM day) - ?"
-            f" AND day IN (SELECT day FROM film WHERE gone != {_PRUNED}) ORDER BY number"
+            f" AND day IN (SELECT day FROM film WHERE analysed != '' AND gone != {_PRUNED}) ORDER BY number"
         )
         return [day for (day,) in self.rows(query, (keep,))]
 

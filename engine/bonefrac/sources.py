@@ -60,31 +60,31 @@ def walk(folder: str, real_base: str, seen: set[str]) -> Iterator[tuple[str, os.
 
     Pipes and devices are left out, for they may block whoever opens them. A link that leads nowhere is a file without
     a stat: somebody expects a film there, and reading it tells what is wrong. `problem` is empty but for a folder that
-    cannot be listed.
+    cannot be listed to its end. Files come in no order, for a watched folder of many is walked often.
     """
     real = os.path.realpath(folder)
     if real in seen or os.path.isdir(os.path.join(folder, OWN_FOLDER)):
         return
     seen.add(real)
+    folders: list[os.DirEntry[str]] = []
     try:
         with os.scandir(folder) as entries:
-            ordered = sorted(entries, key=lambda entry: os.fsencode(entry.name))
+            for entry in entries:
+                if _is_litter(entry.name):
+                    continue
+                try:
+                    found = entry.stat()
+                except OSError:
+                    yield entry.path, None, ""
+                    continue
+                if stat.S_ISREG(found.st_mode):
+                    yield entry.path, found, ""
+                elif stat.S_ISDIR(found.st_mode) and entry.name.lower() not in _LITTER_FOLDERS:
+                    folders.append(entry)
     except OSError as error:
         yield folder, None, f"the folder cannot be listed: {error.strerror}"
-        return
-    for entry in ordered:
-        if _is_litter(entry.name):
-            continue
-        try:
-            found = entry.stat()
-        except OSError:
-            yield entry.path, None, ""
-            continue
-        if stat.S_ISREG(found.st_mode):
-            yield entry.path, found, ""
-        elif stat.S_ISDIR(found.st_mode):
-            if entry.name.lower() in _LITTER_FOLDERS or (entry.is_symlink() and _leads_back(entry.path, real_base)):
-                continue
+    for entry in sorted(folders, key=lambda entry: os.fsencode(entry.name)):
+        if not (entry.is_symlink() and _leads_back(entry.path, real_base)):
             yield from walk(entry.path, real_base, seen)
 
 

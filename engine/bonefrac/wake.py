@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
+import queue
 from collections.abc import Callable
 from pathlib import Path
 
@@ -38,8 +38,9 @@ class Wake:
 
     def __init__(self, folder: Path, *, poll: bool, say: Callable[[str], None]) -> None:
         self._folder, self._say = folder, say
-        self._event = threading.Event()
+        self._events: queue.SimpleQueue[None] = queue.SimpleQueue()  # what a signal may interrupt and add to
         self._observer: BaseObserver | None = None
+        self._heard = (0, 0)  # device and inode of the folder that events come from
         self.polling = "as asked with --poll" if poll else ""
         if not poll and is_remote(folder):
             self.polling = f"the inbox lies on a share ({file_system(folder) or 'network'}), which sends no events"
@@ -58,34 +59,49 @@ class Wake:
                 logging.getLogger("watchdog").removeHandler(handler)
 
     def now(self) -> None:
-        """End the wait."""
-        self._event.set()
+        """End the wait. A signal handler may call it."""
+        if self._events.empty():
+            self._events.put(None)
 
     def wait(self, seconds: float) -> bool:
         """Until an event, or the seconds are over; returns whether there was an event."""
-        while seconds > 0 and not self._event.wait(min(seconds, _SLICE_S)):
+        woken = self._next(0)
+        while seconds > 0 and not woken:
+            woken = self._next(min(seconds, _SLICE_S))
             seconds -= _SLICE_S
-        woken = self._event.is_set()
-        self._event.clear()
+        for _ in range(self._events.qsize()):  # all that came together are one
+            self._next(0)
         return woken
 
+    def _next(self, seconds: float) -> bool:
+        try:
+            self._events.get(timeout=seconds)
+        except queue.Empty:
+            return False
+        return True
+
     def listen(self) -> bool:
-        """Ask for events, if that was not done yet; where the machine has none left to give, poll and say so.
+        """Ask for events, if that was not done yet for the folder that stands there now; where the machine has none
+        left to give, poll and say so.
 
         True where events begin now: whatever happened before has to be looked for.
         """
-        if self._fixed or self._observer is not None:
+        if self._fixed or (there := _identity(self._folder)) is None:
             return False
-        observer = Observer()
+        if self._observer is not None and there == self._heard:
+            return False
+        self.deafen()
         handler = FileSystemEventHandler()
         handler.on_any_event = lambda event: self.now()  # type: ignore[method-assign]
         try:
-            observer.schedule(handler, str(self._folder), recursive=True, event_filter=_EVENTS)
+            observer = Observer()
+            # of a link, the events would be those of the link itself
+            observer.schedule(handler, os.path.realpath(self._folder), recursive=True, event_filter=_EVENTS)
             observer.start()
         except OSError as error:  # the limits of inotify(7), mostly
             self._poll(f"the machine gives no more file events ({error.strerror})")
             return False
-        self._observer = observer
+        self._observer, self._heard = observer, there
         return True
 
     def deafen(self) -> None:
@@ -96,16 +112,25 @@ class Wake:
             observer.join()
 
     def check(self) -> None:
-        """Poll where the thread that listens has ended, as for a folder too many."""
+        """Where the thread that listens has ended, as when the folder goes, wake the next look, which listens anew."""
         if self._observer is not None and not all(
             thread.is_alive() for thread in (self._observer, *self._observer.emitters)
         ):
             self.deafen()
-            self._poll("file events have stopped")
+            self._say("file events have stopped: asking for them anew")
+            self.now()
 
     def _poll(self, why: str) -> None:
         self.polling, self._fixed = why, True
         self._say(f"looking every {POLL_S:g} s: {why}")
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    try:
+        found = os.stat(folder)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 class _Overflow(logging.Handler):

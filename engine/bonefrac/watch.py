@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -73,20 +72,13 @@ class WatchSettings:
     quiet: bool = False
 
 
-class Stop:
-    """Asks a watcher to end: `now` may be called from a signal handler. `hang_up` is called to re-open the log."""
+class Wish:
+    """What a signal handler asks of a watcher: plain flags, for a lock that is held when the signal comes would wait for
+    itself. `wake` ends its wait."""
 
     def __init__(self) -> None:
-        self._event = threading.Event()
+        self.stop = self.new_log = False
         self.wake: Callable[[], None] = lambda: None
-        self.hang_up: Callable[[], None] = lambda: None
-
-    def now(self) -> None:
-        self._event.set()
-        self.wake()
-
-    def __bool__(self) -> bool:
-        return self._event.is_set()
 
 
 @dataclass(frozen=True)
@@ -99,7 +91,7 @@ class _Parts:
     model: Model
 
 
-def watch(settings: WatchSettings, stop: Stop) -> Counter[str]:
+def watch(settings: WatchSettings, wish: Wish) -> Counter[str]:
     """Watch until stopped, or with `once` until nothing waits; returns counts of what this run dealt with.
 
     Raises UsageError (or its kinds) when it cannot begin as asked.
@@ -119,15 +111,15 @@ def watch(settings: WatchSettings, stop: Stop) -> Counter[str]:
             if folder is not None:
                 remove_parts(folder)
         wake = stack.enter_context(Wake(inbox, poll=settings.poll, say=log.info))
-        stop.wake, stop.hang_up = wake.now, log.reopen
-        return _Watcher(settings, inbox, _Parts(out, state, ledger, log, wake, model), stop).run()
+        wish.wake = wake.now
+        return _Watcher(settings, inbox, _Parts(out, state, ledger, log, wake, model), wish).run()
 
 
 class _Watcher:
     """The loop, and what it tells. Times that end in `_s` are of the monotonic clock: nobody can set it."""
 
-    def __init__(self, settings: WatchSettings, inbox: Path, parts: _Parts, stop: Stop) -> None:
-        self._settings, self._parts, self._stop = settings, parts, stop
+    def __init__(self, settings: WatchSettings, inbox: Path, parts: _Parts, wish: Wish) -> None:
+        self._settings, self._parts, self._wish = settings, parts, wish
         ledger = parts.ledger
         self._inbox = Inbox(
             inbox, ledger.looks(), mounted_on=ledger.recall("mounted_on"),
@@ -152,7 +144,7 @@ class _Watcher:
         self._parts.log.info("watching", settle_s=self._settings.settle, rescan_s=self._settings.rescan)
         notify("READY=1")
         try:
-            while not self._stop:
+            while not self._wish.stop:
                 worked = self._round(time.monotonic())
                 if self._settings.once and self._drained():
                     break
@@ -168,6 +160,9 @@ class _Watcher:
     def _round(self, now_s: float) -> int:
         """Look, work, tell; returns how many films were dealt with. What is wrong outside of a film is waited out."""
         worked = 0
+        if self._wish.new_log:
+            self._wish.new_log = False
+            self._parts.log.reopen()
         if now_s >= self._retry_s:
             try:
                 if now_s >= self._look_s:
@@ -207,7 +202,7 @@ class _Watcher:
             self._to_undo = False
         self._begin_day()
         until_s = time.monotonic() + _ROUND_S
-        worked = self._desk.work(now_s, lambda: bool(self._stop) or time.monotonic() > until_s)
+        worked = self._desk.work(now_s, lambda: self._wish.stop or time.monotonic() > until_s)
         self._alarms.set_if("originals", self._desk.trouble, self._desk.trouble)
         return worked
 

@@ -400,3 +400,22 @@ def test_lost_events_cost_time_and_no_film(
     (inbox / "film.jpg").write_bytes(film)
     process.send_signal(signal.SIGCONT)
     wait_until(lambda: len(rows(out)) == 1, "the film", seconds=15)
+
+
+@pytest.mark.parametrize(("limit", "value"), [("max_user_instances", "0"), ("max_user_watches", "1")])
+def test_where_the_machine_has_no_more_events_to_give_it_polls_and_says_so(
+    tmp_path: Path, write_film: Write, limit: str, value: str
+) -> None:
+    write_film(tmp_path / "inbox" / "sub" / "a.jpg", 1)
+    place = Path("/proc/sys/fs/inotify", limit)
+    before = place.read_text()
+    try:
+        place.write_text(value)
+    except OSError:
+        pytest.skip("the limits of inotify cannot be lowered here: needs root")
+    try:
+        assert run(WATCH, tmp_path / "inbox", tmp_path / "out", "--once").returncode == 0
+    finally:
+        place.write_text(before)
+    assert "looking every 5 s: the machine gives no more file events" in (tmp_path / "out" / "watch.log").read_text()
+    assert len(rows(tmp_path / "out")) == 1

@@ -44,9 +44,10 @@ def test_the_demo_finds_most_of_what_it_drew(tmp_path: Path, monkeypatch: pytest
 
 
 def test_every_option_in_the_readme_exists() -> None:
-    batch = main.commands["batch"]
-    known = {option for parameter in batch.params if isinstance(parameter, click.Option) for option in parameter.opts}
+    parameters = [*main.commands["batch"].params, *main.commands["watch"].params]
+    known = {option for parameter in parameters if isinstance(parameter, click.Option) for option in parameter.opts}
     named = set(re.findall(r"`(--[a-z-]+)[ `]", README))
+    assert {"--jsonl", "--settle"} <= named
     assert named
     assert named <= known | {"--help"}
 

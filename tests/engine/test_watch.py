@@ -172,7 +172,7 @@ def test_old_days_are_pruned_and_not_analysed_again(
 
 def set_day(monkeypatch: pytest.MonkeyPatch, day: str) -> None:
     """The calendar as the watcher sees it."""
-    from bonefrac import desk
+    from bonefrac import desk, watcher
 
     class _Clock:
         @staticmethod
@@ -189,7 +189,7 @@ def set_day(monkeypatch: pytest.MonkeyPatch, day: str) -> None:
             return day
 
     monkeypatch.setattr(desk, "datetime", _Clock)
-    monkeypatch.setattr(watch, "datetime", _Clock)
+    monkeypatch.setattr(watcher, "datetime", _Clock)
 
 
 def test_archive_moves_what_was_analysed_and_quarantine_copies_what_failed(

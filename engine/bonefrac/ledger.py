@@ -126,7 +126,7 @@ class Ledger(Database):
         return {os.fsdecode(name): (size, mtime_ns, inode) for name, size, mtime_ns, inode in rows}
 
     def find(self, name: str, sha256: str) -> Film | None:
-        """The film of this name and content. A failure that was withdrawn is not done: should it come back, it counts."""
+        """The film of this name and content. A withdrawn failure is not done: it counts should it come back."""
         return self._one("name = ? AND sha256 = ?", os.fsencode(name), sha256)
 
     def same_content(self, name: str, sha256: str) -> Film | None:

@@ -37,7 +37,7 @@ class _File(RotatingFileHandler):
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's own name
         if self.stream is not None and self.stream.closed:  # by a rotation that failed half-way
-            self.stream = None  # type: ignore[assignment]  # opened again with the next line
+            self.stream = None  # opened again with the next line
         with suppress(OSError, AttributeError):  # a service may have no terminal
             sys.stderr.write(f"bonefrac: the log cannot be written: {sys.exc_info()[1]}\n")
 

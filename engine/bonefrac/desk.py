@@ -17,6 +17,7 @@ from bonefrac.examiner import illustrator, usable_cores, usual_batch_size
 from bonefrac.inbox import Arrival, Inbox
 from bonefrac.ledger import Film, Ledger, New
 from bonefrac.model import Model
+from bonefrac.mounts import away, mount_point
 from bonefrac.originals import archive, quarantine
 from bonefrac.pipeline import Examiner, Unchanged, examine
 from bonefrac.results import Failure, FailureStatus, Result, Source
@@ -118,6 +119,8 @@ class Desk:
             return True
         first = self._ledger.same_content(arrival.name, arrival.sha256)
         if first is not None and first.done:
+            if film is not None and film.picture:  # of another model: a copy has none of its own
+                (self._handling.out / film.picture).unlink(missing_ok=True)
             self._handling.told(self._ledger.copy(first, new, film), new, None)
             return True
         return False
@@ -162,8 +165,8 @@ class Desk:
             if arrival.sha256 and not moved:
                 self._ledger.saw(arrival.name, arrival.look)
         self._ledger.commit()
-        for arrival, _ in settled:
-            self._inbox.done(arrival)
+        for arrival, moved in settled:
+            self._inbox.done(arrival, moved=moved)
 
     def _moved(self, arrival: Arrival) -> bool:
         """Do with the original as asked; True where it is no longer in the inbox."""
@@ -172,10 +175,26 @@ class Desk:
             return False
         status, message = self._ledger.outcome(arrival.name, arrival.sha256)
         if to_archive is not None and status == "ok":
+            self._check_presence(to_archive, "archive")
             return archive(arrival.path, arrival.name, sha256=arrival.sha256, look=arrival.look, folder=to_archive)
         if to_quarantine is not None and status == "failed":
+            self._check_presence(to_quarantine, "quarantine")
             quarantine(arrival.path, arrival.name, sha256=arrival.sha256, reason=message, folder=to_quarantine)
         return False
+
+    def _check_presence(self, folder: Path, what: str) -> None:
+        """Raises OutputError where the share that the folder lies on is away. A folder never seen before is made."""
+        mounted_on = self._ledger.recall(f"{what} mounted_on")
+        if not mounted_on:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise OutputError(
+                    f"the {what} cannot be made: {error.strerror}; originals stay in the inbox"
+                ) from error
+        if why := away(folder, mounted_on):
+            raise OutputError(f"the {what} {why}; originals stay in the inbox")
+        self._ledger.remember(f"{what} mounted_on", mount_point(folder))
 
     def _new(self, arrival: Arrival, film: Film | None) -> New:
         shown = self._handling.shown(arrival.name)

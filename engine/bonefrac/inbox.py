@@ -17,7 +17,7 @@ from typing import BinaryIO
 from bonefrac.decode import MAX_BYTES
 from bonefrac.errors import BonefracError, FilmError
 from bonefrac.header import read_header
-from bonefrac.mounts import mount_point
+from bonefrac.mounts import away, mount_point
 from bonefrac.sources import walk
 
 Look = tuple[int, int, int]  # size, mtime in ns, inode: a file that looks the same has the same content
@@ -107,13 +107,9 @@ class Inbox:
         self._waiting = waiting
 
     def _check_presence(self) -> None:
-        """An empty folder where a share was mounted is not the share."""
-        if not os.path.isdir(self.folder):
-            raise InboxAway("the inbox is not there: its share, disk or folder is away")
-        mounted_on = mount_point(self.folder)
-        if self.mounted_on.startswith(mounted_on) and self.mounted_on != mounted_on:
-            raise InboxAway("the inbox is not the one it was: its share or disk is not mounted")
-        self.mounted_on = mounted_on
+        if why := away(self.folder, self.mounted_on):
+            raise InboxAway(f"the inbox {why}")
+        self.mounted_on = mount_point(self.folder)
 
     def _below(self, folder: str) -> dict[str, _Waiting]:
         """What waits below a folder that cannot be listed just now: it is not gone."""
@@ -157,11 +153,13 @@ class Inbox:
             return None
         return Arrival(name, Path(item.path), item.look, sha256, content)
 
-    def done(self, arrival: Arrival) -> None:
+    def done(self, arrival: Arrival, *, moved: bool = False) -> None:
         """The arrival has been dealt with: as long as it looks the same, it is not taken again."""
-        if arrival.sha256:
+        if not arrival.sha256:
+            return
+        self._waiting.pop(arrival.name, None)
+        if not moved:
             self._known[arrival.name] = arrival.look
-            self._waiting.pop(arrival.name, None)
 
     def postpone(self, arrival: Arrival, now_s: float) -> None:
         """Give it again after a while."""

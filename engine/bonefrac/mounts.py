@@ -24,6 +24,17 @@ def mount_point(path: Path) -> str:
     return at
 
 
+def away(path: Path, mounted_on: str) -> str:
+    """Why `path` is not the folder whose file system was mounted on `mounted_on`, or "": an empty folder where a share
+    was mounted is not the share."""
+    if not path.is_dir():
+        return "is not there: its share, disk or folder is away"
+    point = mount_point(path)
+    if mounted_on.startswith(point) and mounted_on != point:
+        return "is not the one it was: its share or disk is not mounted"
+    return ""
+
+
 def file_system(path: Path) -> str:
     """The kind of file system that `path` lies on, as the machine calls it (`ext4`, `cifs`), or "" if unknown."""
     point = os.path.normcase(mount_point(path))

@@ -11,6 +11,7 @@ import secrets
 from pathlib import Path
 
 from bonefrac.errors import OutputError
+from bonefrac.sinks import sync_folder
 
 _LENGTH = 16  # hex digits: among a million names, two that meet have a chance of 1 in 37 million
 
@@ -27,9 +28,12 @@ class Redaction:
         try:
             if not (lines := _whole_lines(path)):
                 self._append({"key": secrets.token_hex(32)})
+                sync_folder(path.parent)
                 lines = _whole_lines(path)
             self._key = bytes.fromhex(lines[0]["key"])
             self._names = {line["name"]: line["pseudonym"] for line in lines[1:]}
+        except OSError as error:
+            raise OutputError(f"{path}: cannot be read or written: {error.strerror}") from error
         except (ValueError, KeyError, TypeError) as error:
             raise OutputError(f"{path}: is no map of names; move it aside, and choose a new --out") from error
 

@@ -81,22 +81,22 @@ class Tables:
     def prune(self, keep_days: int) -> int:
         """Remove pictures, thumbnails and rows of all but the last days on which there was work; returns how many
         days went. The ledger still knows that the films were analysed."""
-        days = self._ledger.pruned_days(keep_days)
-        for day in days:
-            for picture in self._ledger.pictures(day):
-                _remove([self._out / picture])
+        pruned = 0
+        for day in self._ledger.pruned_days(keep_days):
+            files = [self._out / picture for picture in self._ledger.pictures(day)]
             if self._by_day:
-                _remove([self._out / day / name for name in (TABLE, *_STAND_INS)])
-                _remove_empty(self._out / day)
-            else:
-                _remove_empty(self._out / "annotated")
+                files += [self._out / day / name for name in (TABLE, *_STAND_INS)]
+            if not _remove(files):
+                continue  # one of them is open in another program: the next time
+            _remove_empty(self._out / day if self._by_day else self._out / "annotated")
+            pruned += 1
             self._ledger.prune(day)
             self._ledger.commit()
             self._changed.discard(day)
             self._page_changed = True
             if not self._by_day:
                 self._changed.add("")
-        return len(days)
+        return pruned
 
 
 def _told(row: Row) -> Result:
@@ -107,13 +107,17 @@ def _told(row: Row) -> Result:
     return replace(row.result, message="; ".join(filter(None, words)))
 
 
-def _remove(paths: list[Path]) -> None:
+def _remove(paths: list[Path]) -> bool:
+    """False where one of them is open in another program (Windows)."""
+    gone = True
     for path in paths:
         try:
             path.unlink(missing_ok=True)
         except PermissionError:
             if os.name != "nt":
-                raise  # there, it is open in another program: it goes the next time
+                raise
+            gone = False
+    return gone
 
 
 def _remove_empty(folder: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from platformdirs import user_state_path
 
-from bonefrac.errors import UsageError
+from bonefrac.errors import OutputError, UsageError
 from bonefrac.examiner import result_key
 from bonefrac.instance import only_one
 from bonefrac.ledger import Ledger
@@ -57,6 +57,12 @@ def _folders(settings: WatchSettings) -> tuple[Path, Path, Path]:
     state = Path(os.path.abspath(settings.state)) if settings.state else out / OWN_FOLDER
     if not inbox.is_dir() and not (state / LEDGER).exists():  # a known inbox may be away, and come back
         raise UsageError(f"{settings.inbox}: there is no such folder")
+    if settings.state and (state / LEDGER).exists() and not (out / OWN_FOLDER).is_dir():
+        raise OutputError(
+            f"{out}: is not there any more, but its journal is: mount it, or choose a new --state with it"
+        )
+    if (inbox / OWN_FOLDER).is_dir():
+        raise UsageError(f"{settings.inbox}: holds results of bonefrac, which are never films; choose another inbox")
     others = {"--out": out, "--state": state, "--archive": settings.archive, "--quarantine": settings.quarantine}
     for option, folder in others.items():
         if folder is not None:

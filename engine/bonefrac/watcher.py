@@ -21,6 +21,7 @@ from bonefrac.model import Model
 from bonefrac.redact import Redaction
 from bonefrac.results import Finding, Result
 from bonefrac.service import notify
+from bonefrac.sources import OWN_FOLDER
 from bonefrac.status import Alarms, Status, boot_id, utc_now, write_status
 from bonefrac.tables import Tables
 from bonefrac.wake import POLL_S, Wake
@@ -111,7 +112,7 @@ class Watcher:
         try:
             while not self._wish.stop:
                 worked = self._round(time.monotonic())
-                if self._settings.once and self._drained():
+                if self._settings.once and self._is_drained(worked):
                     break
                 if not worked:
                     self._wait(time.monotonic())
@@ -182,6 +183,8 @@ class Watcher:
 
     def _has_room(self) -> bool:
         """Whether the disks of results and journal have the space that is kept free for finishing what was begun."""
+        if not (self._parts.out / OWN_FOLDER).is_dir():
+            raise OutputError("the results' folder is away")
         free = _free_mb(self._parts.out, self._parts.state)
         there = (self._parts.state / LEDGER).exists()
         self._alarms.set_if(
@@ -200,8 +203,11 @@ class Watcher:
         self._retry_s = now_s + min(2.0**self._tries, self._settings.rescan)
         self._look_s, self._tries = 0.0, self._tries + 1
 
-    def _drained(self) -> bool:
-        if self._alarms.any("disk"):
+    def _is_drained(self, worked: int) -> bool:
+        """Whether nothing waits. Raises OutputError for what cannot be waited out by a run that is to end."""
+        if worked:
+            return False
+        if self._alarms.any("disk", "originals"):
             raise OutputError(self._alarms.texts[0])
         return not self._inbox.waiting
 

@@ -371,3 +371,44 @@ def test_the_ledger_remembers_what_was_pruned(inbox: Path, tmp_path: Path) -> No
     with Ledger(tmp_path / "out" / ".bonefrac" / "ledger.sqlite", owner="test", key="another") as ledger:
         assert sum(ledger.counts().values()) == 4
         assert ledger.looks() == {}, "with another model's key, everything is looked at again"
+
+
+def test_an_archive_that_cannot_be_written_is_told_and_originals_stay(inbox: Path, tmp_path: Path) -> None:
+    archive = tmp_path / "archive"
+    archive.write_text("a file stands in its way")
+    refused = drain(inbox, tmp_path / "out", "--archive", archive, status=2)
+    assert "archive" in refused.output
+    assert len([path for path in inbox.rglob("*") if path.is_file()]) == 4
+    assert len(rows(tmp_path / "out")) == 4
+    archive.unlink()
+    drain(inbox, tmp_path / "out", "--archive", archive)
+    assert [path.name for path in inbox.rglob("*") if path.is_file()] == ["notes.txt"]
+    archive.rename(tmp_path / "unplugged")
+    (inbox / "b.jpg").write_bytes((tmp_path / "unplugged" / "b.jpg").read_bytes())
+    assert "originals stay" in drain(inbox, tmp_path / "out", "--archive", archive, status=2).output
+    assert (inbox / "b.jpg").exists()
+    assert not archive.exists(), "a folder was made where a disk is away"
+
+
+def test_results_that_are_away_are_not_begun_anew_beside_their_journal(inbox: Path, tmp_path: Path) -> None:
+    drain(inbox, tmp_path / "out", "--state", tmp_path / "state-here")
+    (tmp_path / "out").rename(tmp_path / "unplugged")
+    assert "mount it" in drain(inbox, tmp_path / "out", "--state", tmp_path / "state-here", status=2).output
+    assert not (tmp_path / "out").exists()
+
+
+def test_results_are_no_inbox(inbox: Path, tmp_path: Path) -> None:
+    drain(inbox, tmp_path / "out")
+    assert "never films" in drain(tmp_path / "out", tmp_path / "other", status=2).output
+
+
+def test_a_film_that_became_a_copy_leaves_no_picture_behind(inbox: Path, tmp_path: Path, write_film: Write) -> None:
+    """With another model everything is looked at again, in the order of names."""
+    out = tmp_path / "out"
+    drain(inbox, out, "--annotate", "all")
+    (inbox / "a-copy-of-b.jpg").write_bytes((inbox / "b.jpg").read_bytes())
+    drain(inbox, out, "--annotate", "all", "--precision", "float32")
+    by_name = {row["path"]: row for row in rows(out)}
+    assert [name for name, row in by_name.items() if row["message"].startswith("same content")] == ["b.jpg"]
+    assert not (out / "annotated" / "b.jpg.marked.jpg").exists()
+    assert len(list((out / "annotated").rglob("*.marked.jpg"))) == 3

@@ -93,6 +93,7 @@ ARROWS = {
         "status",
         "tables",
         "wake",
+        "sources",
     },
     "watch": {
         "errors",

@@ -58,9 +58,7 @@ def _folders(settings: WatchSettings) -> tuple[Path, Path, Path]:
     if not inbox.is_dir() and not (state / LEDGER).exists():  # a known inbox may be away, and come back
         raise UsageError(f"{settings.inbox}: there is no such folder")
     if settings.state and (state / LEDGER).exists() and not (out / OWN_FOLDER).is_dir():
-        raise OutputError(
-            f"{out}: is not there any more, but its journal is: mount it, or choose a new --state with it"
-        )
+        raise OutputError(f"{out}: is not there, but its journal is: mount it, or choose a new --state with it")
     if (inbox / OWN_FOLDER).is_dir():
         raise UsageError(f"{settings.inbox}: holds results of bonefrac, which are never films; choose another inbox")
     others = {"--out": out, "--state": state, "--archive": settings.archive, "--quarantine": settings.quarantine}

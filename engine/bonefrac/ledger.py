@@ -226,10 +226,18 @@ class Ledger(Database):
         self.execute("UPDATE film SET claimed_by = '', attempts = attempts - 1 WHERE claimed_by = ?", (self._owner,))
         self.commit()
 
-    def results(self, day: str = "") -> Iterator[Row]:
-        """The table's rows in the order of shown names, of one day or of all."""
-        yield from self._rows("film.gone = 0 AND film.day = ?" if day else "film.gone = 0", *([day] if day else []),
-                              order="film.shown, film.number")  # fmt: skip
+    def table(self, day: str = "") -> Iterator[tuple[int, str]]:
+        """The films of a day's table, or of the one for all, in the order of shown names: number, and the key of what
+        it was last judged with."""
+        yield from self.rows(
+            "SELECT number, key FROM film WHERE analysed != '' AND gone = 0 AND (day = ? OR ? = '')"
+            " ORDER BY shown, number",
+            (day, day),
+        )
+
+    def row(self, number: int) -> Row:
+        """One film's row."""
+        return next(self._rows("film.number = ?", number, order="film.number"))
 
     def latest(self, count: int) -> Iterator[Row]:
         """The films that arrived last, the most suspicious first, with their thumbnails."""

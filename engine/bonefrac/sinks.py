@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import os
 import re
@@ -95,25 +96,35 @@ def as_record(result: Result, model: dict[str, str]) -> dict[str, object]:
     }
 
 
+CSV_HEADER = (",".join(COLUMNS) + "\r\n").encode()
+
+
+def csv_line(result: Result, model: dict[str, str]) -> bytes:
+    """A row of `results.csv`: UTF-8, text cells that no spreadsheet takes for a formula."""
+    record = as_record(result, model)
+    ok = record["status"] == "ok"
+    cells = {
+        **record,
+        "path": _cell(str(record["path"])),
+        "message": _cell(str(record["message"])),
+        "model": _cell(str(record["model"])),
+        "probability": f"{record['probability']:.4f}" if ok else "",
+        "regions": json.dumps(record["regions"]) if ok else "",
+    }
+    text = io.StringIO(newline="")
+    csv.writer(text).writerow([cells[column] for column in COLUMNS])
+    return text.getvalue().encode("utf-8", "backslashreplace")
+
+
 class CsvSink:
-    """`results.csv`: UTF-8, a header, one row a result, text cells that no spreadsheet takes for a formula."""
+    """`results.csv`: a header, one row a result."""
 
     def __init__(self, file: IO[bytes], model: dict[str, str]) -> None:
-        self.model, self._file = model, file
-        self._file.write((",".join(COLUMNS) + "\r\n").encode())
+        self._file, self._model = file, model
+        self._file.write(CSV_HEADER)
 
     def write(self, result: Result) -> None:
-        record = as_record(result, self.model)
-        ok = record["status"] == "ok"
-        cells = {
-            **record,
-            "path": _cell(str(record["path"])),
-            "message": _cell(str(record["message"])),
-            "model": _cell(str(record["model"])),
-            "probability": f"{record['probability']:.4f}" if ok else "",
-            "regions": json.dumps(record["regions"]) if ok else "",
-        }
-        csv.writer(_Encoded(self._file)).writerow([cells[column] for column in COLUMNS])
+        self._file.write(csv_line(result, self._model))
 
 
 class JsonLinesSink:
@@ -126,14 +137,6 @@ class JsonLinesSink:
         self._file.write(
             json.dumps(as_record(result, self._model), ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
         )
-
-
-class _Encoded:
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-
-    def write(self, text: str) -> int:
-        return self._file.write(text.encode("utf-8", "backslashreplace"))
 
 
 def picture_path(folder: Path, name: str) -> Path:

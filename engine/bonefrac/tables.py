@@ -11,7 +11,7 @@ from pathlib import Path
 from bonefrac.ledger import Ledger, Row
 from bonefrac.report import write_index
 from bonefrac.results import Result
-from bonefrac.sinks import CsvSink, atomic, printable
+from bonefrac.sinks import CSV_HEADER, atomic, csv_line, printable
 from bonefrac.status import Status
 
 TABLE = "results.csv"
@@ -27,6 +27,7 @@ class Tables:
         self._out, self._ledger, self._by_day = out, ledger, by_day
         self._changed = {""} if not by_day else set(ledger.days())  # after a crash, no table is known to be right
         self._page_changed = True
+        self._lines: dict[int, tuple[str, bytes]] = {}  # key of the result and line, by the film's number
         self._soonest_s = 0.0
         self.in_use = ""  # what another program holds open, and where its newest version lies
 
@@ -63,10 +64,9 @@ class Tables:
         for place in (folder / TABLE, *stand_ins):
             try:
                 with atomic(place) as file:
-                    sink = CsvSink(file, {})
-                    for row in self._ledger.results(day):
-                        sink.model = row.model
-                        sink.write(_told(row))
+                    file.write(CSV_HEADER)
+                    for number, key in self._ledger.table(day):
+                        file.write(self._line(number, key))
             except PermissionError:
                 if place == stand_ins[-1] or not place.exists():
                     raise
@@ -77,6 +77,14 @@ class Tables:
                 self.in_use += f": the newest is {place.name}"
             return place.name == TABLE
         raise AssertionError("the last stand-in is written or raises")
+
+    def _line(self, number: int, key: str) -> bytes:
+        """A film's line, kept for the next time: most of a long table has not changed."""
+        kept = self._lines.get(number)
+        if kept is None or kept[0] != key:
+            row = self._ledger.row(number)
+            kept = self._lines[number] = key, csv_line(_told(row), row.model)
+        return kept[1]
 
     def prune(self, keep_days: int) -> int:
         """Remove pictures, thumbnails and rows of all but the last days on which there was work; returns how many

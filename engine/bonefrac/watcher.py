@@ -30,7 +30,8 @@ LEDGER = "ledger.sqlite"
 _ROUND_S = 2.0  # of work, then the folder, the tables and the heartbeat have their turn
 _BEAT_S = 10.0
 _OUTCOMES = ("fracture", "doubt", "no_fracture_detected", "not_analysed", "failed")
-_LOOKS_TAKE = 0.2  # of the time at most, however many files lie in the inbox
+# of one core at most, however many files lie in the inbox: looks after events, those from time to time, and polls
+_LOOKS_TAKE, _RESCANS_TAKE, _POLLS_TAKE = 0.2, 0.008, 0.04
 
 
 @dataclass(frozen=True)
@@ -150,14 +151,17 @@ class Watcher:
         return worked
 
     def _look(self, now_s: float) -> None:
-        started_s = time.monotonic()
+        started_s = time.thread_time()  # not what a share or other programs make it wait
         self._inbox.look(now_s)
         if self._parts.wake.listen():
             self._inbox.look(now_s)
-        self._soonest_look_s = now_s + (time.monotonic() - started_s) / _LOOKS_TAKE
+        cost_s = time.thread_time() - started_s
+        self._soonest_look_s = now_s + cost_s / _LOOKS_TAKE
         self._alarms.clear("inbox")
-        rescan_s = self._settings.rescan
-        self._look_s = now_s + (min(POLL_S, rescan_s) if self._parts.wake.polling else rescan_s)
+        rescan_s, share = self._settings.rescan, _RESCANS_TAKE
+        if self._parts.wake.polling:
+            rescan_s, share = min(POLL_S, rescan_s), _POLLS_TAKE
+        self._look_s = now_s + max(rescan_s, cost_s / share)
         self._parts.ledger.remember("mounted_on", self._inbox.mounted_on)
         unlisted = self._inbox.unlisted
         self._alarms.set_if("folders", unlisted, f"{unlisted} folders in the inbox cannot be listed: see their rights")

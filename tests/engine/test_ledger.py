@@ -68,8 +68,13 @@ def attempts(ledger: Ledger, film: New) -> int:
     return there.attempts if there else 0
 
 
+def results(ledger: Ledger, day: str = "") -> list[Row]:
+    """The table's rows."""
+    return [ledger.row(number) for number, _ in ledger.table(day)]
+
+
 def shown(ledger: Ledger, day: str = "") -> list[str]:
-    return [row.result.source.path.removeprefix("shown ") for row in ledger.results(day)]
+    return [row.result.source.path.removeprefix("shown ") for row in results(ledger, day)]
 
 
 # --- rows ------------------------------------------------------------------------------------------------------
@@ -79,7 +84,7 @@ def test_a_row_comes_back_as_it_was(ledger: Ledger) -> None:
     film = new(ODD)
     number = examine(ledger, film)
     ledger.commit()
-    assert list(ledger.results()) == [
+    assert results(ledger) == [
         Row(number, replace(found(film), thumbnail=b""), MODEL, film.picture, film.arrived, "later", "")
     ]
     assert [row.result for row in ledger.latest(1)] == [found(film)]
@@ -92,7 +97,7 @@ def test_a_row_comes_back_as_it_was(ledger: Ledger) -> None:
 
 def test_a_failure_comes_back_as_it_was(ledger: Ledger) -> None:
     examine(ledger, new("a"), failed(new("a")), picture=False)
-    (row,) = ledger.results()
+    (row,) = results(ledger)
     assert (row.result, row.picture) == (failed(new("a")), "")
     assert ledger.outcome("a", "aa") == ("failed", "why")
 
@@ -205,7 +210,7 @@ def test_a_changed_file_is_a_new_film(ledger: Ledger) -> None:
     assert ledger.find("a", "2") is None
     assert ledger.same_content("a", "1") is None  # it is no copy of itself
     examine(ledger, replace(new("a", "2"), picture="another.jpg"))
-    assert [(row.result.source.sha256, row.picture) for row in ledger.results()] == [
+    assert [(row.result.source.sha256, row.picture) for row in results(ledger)] == [
         ("1", new("a").picture), ("2", "another.jpg")]  # fmt: skip
 
 
@@ -220,7 +225,7 @@ def test_a_copy_points_to_the_first(ledger: Ledger) -> None:
     assert third.number == number  # and not to a copy
     ledger.copy(third, new("c"), None)
     ledger.commit()
-    rows = list(ledger.results())
+    rows = results(ledger)
     assert [row.first for row in rows] == ["", "shown a", "shown a"]
     assert {row.picture for row in rows} == {new("a").picture}
     assert {row.result.source.sha256 for row in rows} == {"aa"}
@@ -246,7 +251,7 @@ def test_copies_point_to_what_was_examined_also_when_another_model_takes_them_in
         third = ledger.same_content("m", "aa")
         assert third is not None
         assert third.number == number
-        assert [(row.result.source.path, row.first) for row in ledger.results()] == [
+        assert [(row.result.source.path, row.first) for row in results(ledger)] == [
             ("shown a", ""),
             ("shown z", "shown a"),
         ]
@@ -282,7 +287,7 @@ def test_a_later_finding_of_that_name_withdraws_failures(ledger: Ledger) -> None
     assert shown(ledger) == ["a", "a", "a", "b"]
     assert ledger.mended == set()
     examine(ledger, new("a", "whole"))
-    assert [(row.result.source.sha256, row.result.message) for row in ledger.results()] == [("whole", ""), ("1", "why")]
+    assert [(row.result.source.sha256, row.result.message) for row in results(ledger)] == [("whole", ""), ("1", "why")]
     assert ledger.mended == {"2026-11-19", "2026-11-20", "2026-11-21"}
     assert ledger.counts() == {"doubt": 1, "failed": 1}
     assert "2026-11-19" in ledger.days()  # its table has to be written once more
@@ -292,7 +297,7 @@ def test_an_earlier_finding_stays_when_the_file_changes(ledger: Ledger) -> None:
     examine(ledger, new("a", "1"))
     examine(ledger, new("a", "2"), failed(new("a", "2")))
     examine(ledger, new("a", "3"))
-    assert [row.result.source.sha256 for row in ledger.results()] == ["1", "3"]
+    assert [row.result.source.sha256 for row in results(ledger)] == ["1", "3"]
 
 
 def test_a_copy_withdraws_failures_of_its_name_too(ledger: Ledger) -> None:
@@ -312,7 +317,7 @@ def test_a_withdrawn_failure_that_comes_back_counts_again(ledger: Ledger) -> Non
     assert not is_done(ledger, bad)
     examine(ledger, bad, failed(bad))
     assert is_done(ledger, bad)
-    assert [row.result.source.sha256 for row in ledger.results()] == ["bad", "good"]
+    assert [row.result.source.sha256 for row in results(ledger)] == ["bad", "good"]
 
 
 # --- another model ---------------------------------------------------------------------------------------------
@@ -468,7 +473,7 @@ def test_a_kill_keeps_what_was_committed(path: Path, after: str, done: bool, tri
     with opened(path) as ledger:
         assert is_done(ledger, new("a")) is done
         assert attempts(ledger, new("a")) == tries
-        assert len(list(ledger.results())) == done
+        assert len(results(ledger)) == done
 
 
 # --- against a model of it -------------------------------------------------------------------------------------

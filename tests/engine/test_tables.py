@@ -333,3 +333,17 @@ def test_the_page_holds_the_films_that_arrived_last(out: Path, ledger: Ledger, m
     assert "film-1.png" not in text
     at = [text.index(f"film-{number}.png") for number in (2, 4, 3)]
     assert at == sorted(at)  # the most suspicious first
+
+
+def test_a_line_is_made_anew_when_another_model_judged_the_film(out: Path, ledger: Ledger) -> None:
+    """Lines are kept from one writing to the next."""
+    tables = Tables(out, ledger, by_day=False)
+    put(ledger, out, "a.jpg")
+    tables.changed("")
+    tables.write(WELL, 0.0)
+    before = (out / "results.csv").read_bytes()
+    ledger.execute("UPDATE film SET key = 'another model', probability = 0.25")
+    tables.changed("")
+    tables.write(WELL, 1.0)
+    assert b"0.2500" in (out / "results.csv").read_bytes()
+    assert b"0.2500" not in before

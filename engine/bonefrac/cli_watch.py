@@ -83,7 +83,7 @@ _watch_options = [
     click.option("--once", is_flag=True, help="Deal with what is there, then end: for a scheduler."),
     click.option("--by-day", is_flag=True, help="Tables and pictures in a folder a day."),
     click.option("--keep-days", default=0, type=click.IntRange(0), metavar="N",
-                 help="Remove tables' rows and pictures of all but the last N days with work. [default: keep all]"),
+                 help="Remove tables' rows and pictures once more than N later days had work. [default: keep all]"),
     click.option("--archive", type=click.Path(path_type=Path), metavar="DIR",
                  help="Move analysed originals there: copied, verified, then removed from the inbox."),
     click.option("--quarantine", type=click.Path(path_type=Path), metavar="DIR",
@@ -189,7 +189,8 @@ def _as_arguments(context: click.Context, options: dict[str, Any]) -> list[str]:
 def status_command(out: Path, max_age: float) -> None:
     """Tell how the watcher that writes into DIR is.
 
-    Exit status: 0 alive and well, 1 the heartbeat is old, it was stopped or something is wrong, 2 nothing there.
+    Exit status: 0 alive and well (or drained, with --once), 1 its heartbeat is old, it was stopped or something is
+    wrong, 2 there is nothing to tell of.
 
     \b
     Example: bonefrac status ./results

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -65,6 +66,8 @@ class Desk:
             illustrate=illustrator(model, handling.annotated, self._pictures.__getitem__),
         )
         self.trouble = ""
+        for picture in ledger.cut_off_pictures():
+            _remove(handling.out / picture)
 
     def work(self, now_s: float, enough: Callable[[], bool]) -> int:
         """Deal with what is ready until there is no more, or `enough` says so; returns how many were dealt with.
@@ -74,7 +77,7 @@ class Desk:
         """
         done: list[Arrival] = []
         suspects: list[Arrival] = []
-        self._examine(self._claimed(self._inbox.ready(now_s), enough, done, suspects), done)
+        self._examine(self._claimed(self._inbox.ready(now_s, enough), enough, done, suspects), done)
         self._examine(self._claimed(suspects, lambda: False, done, None), done)
         self._ledger.commit()
         self._look_after(done, now_s)
@@ -120,7 +123,7 @@ class Desk:
         first = self._ledger.same_content(arrival.name, arrival.sha256)
         if first is not None and first.done:
             if film is not None and film.picture:  # of another model: a copy has none of its own
-                (self._handling.out / film.picture).unlink(missing_ok=True)
+                _remove(self._handling.out / film.picture)
             self._handling.told(self._ledger.copy(first, new, film), new, None)
             return True
         return False
@@ -132,7 +135,7 @@ class Desk:
             for item in films:
                 in_hand.append(item)
                 picture = self._pictures[item.new.shown] = self._handling.out / item.film.picture
-                picture.unlink(missing_ok=True)  # of an attempt that was cut off, or of another model
+                _remove(picture)  # of an attempt that was cut off, or of another model
                 yield FilmFile(item.arrival.path, item.new.shown, content=item.arrival.content)
 
         for result in examine(files(), self._how):
@@ -152,7 +155,7 @@ class Desk:
 
     def _look_after(self, done: list[Arrival], now_s: float) -> None:
         """Archive and quarantine what is recorded; then, and only then, a film is no longer waited for."""
-        if done:
+        if not self._inbox.postponed:
             self.trouble = ""
         settled: list[tuple[Arrival, bool]] = []
         for arrival in done:
@@ -203,3 +206,8 @@ class Desk:
         # a second content of one name gets a picture of its own
         name = f"{shown}.{arrival.sha256[:12]}" if self._ledger.has_name(arrival.name) else shown
         return New(arrival.name, arrival.sha256, shown, day, picture_path(folder, name).as_posix(), utc_now())
+
+
+def _remove(picture: Path) -> None:
+    with suppress(IsADirectoryError, NotADirectoryError):  # no picture, then: a folder of that name
+        picture.unlink(missing_ok=True)

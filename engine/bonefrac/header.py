@@ -16,6 +16,8 @@ Format = Literal["JPEG", "PNG", "TIFF"]
 
 MARK = "bonefrac annotated picture, not for diagnosis"  # written into our pictures, so that they are known again
 
+_JPEG, _PNG, _TIFF = b"\xff\xd8", b"\x89PNG\r\n\x1a\n", (b"II*\0", b"MM\0*")
+_MAGIC = (_JPEG, _PNG, *_TIFF)
 _FOREIGN = (  # other formats by their first bytes, and what to do about them
     (b"GIF8", "a GIF picture"),
     (b"BM", "a BMP picture"),
@@ -44,6 +46,14 @@ class Header:
     white_is_zero: bool = False  # TIFF's PhotometricInterpretation 0: small numbers are bright
 
 
+MAGIC_BYTES = 8
+
+
+def has_film_magic(data: bytes) -> bool:
+    """Whether a file that begins so is a JPEG, PNG or TIFF, as far as its beginning goes."""
+    return any(data[: len(magic)] == magic[: len(data)] for magic in _MAGIC)
+
+
 def read_header(data: bytes) -> Header:
     """Read the header of a whole file held in memory and check that its end is there.
 
@@ -52,11 +62,11 @@ def read_header(data: bytes) -> Header:
     if not data:
         raise Unreadable("the file is empty (0 bytes); copy it again")
     try:
-        if data[:2] == b"\xff\xd8":
+        if data.startswith(_JPEG):
             return _jpeg(data)
-        if data[:8] == b"\x89PNG\r\n\x1a\n":
+        if data.startswith(_PNG):
             return _png(data)
-        if data[:4] in (b"II*\0", b"MM\0*"):
+        if data.startswith(_TIFF):
             return _tiff(data)
     except FilmError:
         raise

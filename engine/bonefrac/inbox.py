@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fnmatch import translate
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from bonefrac.decode import MAX_BYTES
 from bonefrac.errors import BonefracError, FilmError
-from bonefrac.header import read_header
+from bonefrac.header import MAGIC_BYTES, has_film_magic, read_header
 from bonefrac.mounts import away, mount_point
 from bonefrac.sources import walk
 
@@ -30,6 +30,7 @@ _UNFINISHED = ("*.part", "*.partial", "*.tmp", "*.temp", "*.filepart", "*.crdown
 _UNFINISHED_NAME = re.compile("|".join(translate(pattern) for pattern in _UNFINISHED), re.IGNORECASE)
 _LONGEST_RETRY_S = 600.0
 _POSTPONED_S = 60.0
+_BLOCK = 2**20
 
 
 def look_of(found: os.stat_result) -> Look:
@@ -63,6 +64,7 @@ class _Waiting:
     since_s: float  # how long it has looked the same
     again_s: float  # not to be opened before
     told: bool = False  # that it cannot be read
+    postponed: bool = False  # it was examined, but its original not looked after
 
 
 class Inbox:
@@ -122,10 +124,12 @@ class Inbox:
             item.look, item.since_s, item.again_s, item.told = look, now_s, now_s + self._settle_s, False
         return item
 
-    def ready(self, now_s: float) -> Iterator[Arrival]:
-        """Read what is due, the longest waiting first, and give what is whole, or will not become so."""
+    def ready(self, now_s: float, enough: Callable[[], bool] = lambda: False) -> Iterator[Arrival]:
+        """Read what is due, the longest waiting first, until `enough`; give what is whole, or will not become so."""
         due = [(item.first_s, os.fsencode(name), name) for name, item in self._waiting.items() if item.again_s <= now_s]
         for _, _, name in sorted(due):
+            if enough():
+                return
             arrival = self._take(name, self._waiting[name], now_s)
             if arrival is not None:
                 yield arrival
@@ -134,6 +138,10 @@ class Inbox:
         given_up = now_s >= item.since_s + self._give_up_s
         try:
             with open(item.path, "rb") as file:
+                if not given_up and not has_film_magic(file.read(MAGIC_BYTES)):
+                    item.again_s = item.since_s + self._give_up_s  # no end is known that it could have reached
+                    return None
+                file.seek(0)
                 content, sha256 = _read(file)
                 after = os.fstat(file.fileno())
         except OSError as error:  # in use by its writer, or not for us to read: tried again, ever more rarely
@@ -145,6 +153,9 @@ class Inbox:
                 return None  # taken away since the last listing: the next one leaves it out
             item.told = True
             return Arrival(name, Path(item.path), item.look, "", b"", f"the file cannot be read: {error.strerror}")
+        except MemoryError:
+            item.again_s, item.told = now_s + _LONGEST_RETRY_S, True
+            return Arrival(name, Path(item.path), item.look, "", b"", "the file is too large for this PC's memory")
         if look_of(after) != item.look:
             item.again_s = now_s + self._settle_s  # the next listing notes the change
             return None
@@ -165,6 +176,12 @@ class Inbox:
         """Give it again after a while."""
         if arrival.name in self._waiting:
             self._waiting[arrival.name].again_s = now_s + _POSTPONED_S
+            self._waiting[arrival.name].postponed = True
+
+    @property
+    def postponed(self) -> bool:
+        """Whether something that was postponed still waits."""
+        return any(item.postponed for item in self._waiting.values())
 
     @property
     def waiting(self) -> int:
@@ -182,14 +199,16 @@ class Inbox:
 
 
 def _read(file: BinaryIO) -> tuple[bytes | None, str]:
-    """(content, SHA-256); the content of a file too large to be a film is not kept."""
-    content = file.read(MAX_BYTES + 1)
-    digest = hashlib.sha256(content)
-    if len(content) <= MAX_BYTES:
-        return content, digest.hexdigest()
-    while block := file.read(2**20):
+    """(content, SHA-256). Of what is no film only the beginning is kept, which tells what it is; nothing of a file that
+    is too large to be one."""
+    content = file.read(_BLOCK)
+    if has_film_magic(content):
+        content += file.read(MAX_BYTES + 1 - len(content))
+    digest, size = hashlib.sha256(content), len(content)
+    while block := file.read(_BLOCK):
         digest.update(block)
-    return None, digest.hexdigest()
+        size += len(block)
+    return content if size <= MAX_BYTES else None, digest.hexdigest()
 
 
 def _is_whole(content: bytes) -> bool:

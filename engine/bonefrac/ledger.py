@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bonefrac.database import Advice, Database
+from bonefrac.errors import OutputError
 from bonefrac.journal import as_result, columns
 from bonefrac.results import Result, Source
 
@@ -91,6 +92,18 @@ class Row:
     first: str
 
 
+def _make_private(path: Path) -> None:
+    """The journal holds names, whatever the tables show: it is for its owner alone, and so is what SQLite puts beside
+    it, which has the same mode."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        os.chmod(path, 0o600)
+    except OSError as error:
+        raise OutputError(
+            f"{_ADVICE.where} cannot be opened or written ({error.strerror}); {_ADVICE.elsewhere}"
+        ) from error
+
+
 class Ledger(Database):
     """A context manager. `owner` names this process, `key` the model and the settings that results depend on.
 
@@ -98,6 +111,7 @@ class Ledger(Database):
     """
 
     def __init__(self, path: Path, *, owner: str, key: str) -> None:
+        _make_private(path)
         super().__init__(path, advice=_ADVICE, journal_mode="WAL")  # one sync a commit
         self._owner, self._key = owner, key
         self.mended: set[str] = set()  # days of which a failure was withdrawn; their tables are no longer right
@@ -219,6 +233,12 @@ class Ledger(Database):
         """The file that looks like this has been dealt with."""
         self.execute("INSERT OR REPLACE INTO look VALUES (?, ?, ?, ?)", (os.fsencode(name), *look))
 
+    def cut_off_pictures(self) -> list[str]:
+        """Relative paths of the pictures of films that an earlier process had in hand when it ended: drawn or not, they
+        belong to no row."""
+        query = "SELECT picture FROM film WHERE analysed = '' AND claimed_by NOT IN ('', ?)"
+        return [os.fsdecode(picture) for (picture,) in self.rows(query, (self._owner,))]
+
     def undo(self) -> None:
         """Go back to the last commit and give back what this process has in hand, the attempt uncounted: it was not the
         film that failed."""
@@ -282,13 +302,16 @@ class Ledger(Database):
         ]
 
     def open_day(self, day: str) -> None:
-        """Note that this day has begun. Days are told apart and counted, never compared with a clock."""
-        self.execute("INSERT OR IGNORE INTO day (day) VALUES (?)", (day,))
+        """Note that this day has begun, now. Days are told apart and counted, never compared with a clock: one that was
+        set wrong, and right again, changes nothing."""
+        self.execute("DELETE FROM day WHERE day = ?", (day,))
+        self.execute("INSERT INTO day (number, day) SELECT COALESCE(MAX(number), 0) + 1, ? FROM day", (day,))
 
     def pruned_days(self, keep: int) -> list[str]:
-        """The days but the last `keep` that were noted, and of which films are still in the tables."""
+        """The days of which films are still in the tables, and after which more than `keep` others have begun: one more
+        than is kept, for the day of a jumping clock is none."""
         query = (
-            "SELECT day FROM day WHERE number <= (SELECT MAX(number) FROM day) - ?"
+            "SELECT day FROM day WHERE (SELECT COUNT(*) FROM day AS later WHERE later.number > day.number) > ?"
             f" AND day IN (SELECT day FROM film WHERE analysed != '' AND gone != {_PRUNED}) ORDER BY number"
         )
         return [day for (day,) in self.rows(query, (keep,))]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -26,12 +28,11 @@ def archive(path: Path, name: str, *, sha256: str, look: Look, folder: Path) -> 
             _copy(path, target, sha256)
         if _hash(target) != sha256:
             raise OutputError("the archive's copy of a film does not read back as it was written; its original stays")
-        if look_of(os.stat(path)) != look:
-            return False
-        os.unlink(path)
-    except FileNotFoundError:
-        return False  # somebody took it away
-    except _Changed:
+        with _gone_is_changed():
+            if look_of(os.stat(path)) != look:
+                return False
+            os.unlink(path)
+    except _ChangedError:
         return False
     except OSError as error:
         raise OutputError(f"a film cannot be moved to the archive: {error.strerror}; its original stays") from error
@@ -46,14 +47,23 @@ def quarantine(path: Path, name: str, *, sha256: str, reason: str, folder: Path)
             _copy(path, target, sha256)
         with atomic(target.with_name(target.name + REASON)) as file:
             file.write(reason.encode("utf-8", "backslashreplace") + b"\n")
-    except (FileNotFoundError, _Changed):
+    except _ChangedError:
         return  # gone or changed: then it is another film, with a result of its own
     except OSError as error:
         raise OutputError(f"a failed film cannot be copied to the quarantine: {error.strerror}") from error
 
 
-class _Changed(Exception):
-    """The file no longer has the content that was analysed."""
+class _ChangedError(Exception):
+    """The file no longer has the content that was analysed, or is gone."""
+
+
+@contextmanager
+def _gone_is_changed() -> Iterator[None]:
+    """Round what is done to the original alone: a file that the archive lacks is no original that was taken away."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise _ChangedError from error
 
 
 def _target(folder: Path, name: str, sha256: str) -> Path:
@@ -65,9 +75,11 @@ def _target(folder: Path, name: str, sha256: str) -> Path:
 
 
 def _copy(path: Path, target: Path, sha256: str) -> None:
-    with open(path, "rb") as source, atomic(target) as copy:
+    with _gone_is_changed():
+        source = open(path, "rb")  # noqa: SIM115  # closed below
+    with source, atomic(target) as copy:
         if _pump(source, copy) != sha256:
-            raise _Changed
+            raise _ChangedError
 
 
 def _pump(source: IO[bytes], copy: IO[bytes]) -> str:

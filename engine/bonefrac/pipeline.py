@@ -6,6 +6,7 @@ decoding never fights inference for the cores.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import threading
 import time
@@ -27,6 +28,9 @@ from bonefrac.preprocess import ToFilm, to_input
 from bonefrac.regions import find_regions
 from bonefrac.results import Failure, Finding, Radiograph, Result, Source
 from bonefrac.sources import FilmFile
+
+# what is wrong with one picture's name, and with no other's
+_OF_ONE_NAME = frozenset({errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ})
 
 
 @dataclass(frozen=True)
@@ -172,6 +176,8 @@ def _judge(item: _Ready, probability: np.float32, heatmap: NDArray[np.float32], 
         try:
             return how.illustrate(result, View(item.data, item.pixels, heatmap, item.to_film))
         except OSError as error:
+            if error.errno in _OF_ONE_NAME:
+                return replace(result, message=f"no picture: its name cannot be written there: {error.strerror}")
             raise OutputError(f"a picture cannot be written to the output folder: {error.strerror}") from error
         except Exception as error:  # the finding stands, with a word that its picture is missing
             return replace(result, message=f"no picture: {type(error).__name__}: {error}")

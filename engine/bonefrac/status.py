@@ -21,7 +21,7 @@ OLD_S = 60.0  # a heartbeat older than this is a daemon that hangs or is gone; i
 class Status:
     """One heartbeat. Times of day are UTC, ISO 8601; durations are seconds of a clock that nobody can set."""
 
-    state: str  # watching, working, paused, stopped
+    state: str  # watching, working, paused, stopped; drained: ended with nothing left to do
     heartbeat: str
     boot_id: str
     uptime_s: float  # of the machine, so that the heartbeat's age does not depend on the clock
@@ -105,7 +105,9 @@ def read_status(out: Path) -> Status:
         return Status(**json.loads((out / STATUS).read_text(encoding="utf-8")))
     except FileNotFoundError as error:
         raise UsageError(f"{out}: nothing has ever watched into this folder: it holds no {STATUS}") from error
-    except (OSError, ValueError, TypeError) as error:
+    except OSError as error:
+        raise UsageError(f"{out / STATUS}: cannot be read: {error.strerror}") from error
+    except (ValueError, TypeError) as error:
         raise UsageError(f"{out / STATUS}: cannot be understood: {type(error).__name__}") from error
 
 
@@ -123,7 +125,8 @@ def current_age_s(status: Status) -> float:
 
 def lines(status: Status, age: float, *, old_s: float = OLD_S) -> list[str]:
     """The status as a terminal shows it, the worst first."""
-    alive = "stopped" if status.state == "stopped" else status.state if age <= old_s else "NOT ALIVE"
+    ended = status.state in ("stopped", "drained")
+    alive = status.state if ended or age <= old_s else "NOT ALIVE"
     text = [f"{alive}, last heartbeat {_duration(age)} ago ({status.heartbeat})"]
     text += [f"ALARM    {alarm}" for alarm in status.alarms]
     waiting = f", the oldest for {_duration(status.oldest_waiting_s)}" if status.queue else ""

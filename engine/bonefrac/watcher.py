@@ -30,8 +30,8 @@ LEDGER = "ledger.sqlite"
 _ROUND_S = 2.0  # of work, then the folder, the tables and the heartbeat have their turn
 _BEAT_S = 10.0
 _OUTCOMES = ("fracture", "doubt", "no_fracture_detected", "not_analysed", "failed")
-# of one core at most, however many files lie in the inbox: looks after events, those from time to time, and polls
-_LOOKS_TAKE, _RESCANS_TAKE, _POLLS_TAKE = 0.2, 0.008, 0.04
+# of one core at most, however many files lie in the inbox: looks after events, and those from time to time
+_LOOKS_TAKE, _RESCANS_TAKE = 0.2, 0.008
 
 
 @dataclass(frozen=True)
@@ -110,16 +110,18 @@ class Watcher:
         """Round after round until the stop; what is in hand then is finished and told."""
         self._parts.log.info("watching", settle_s=self._settings.settle, rescan_s=self._settings.rescan)
         notify("READY=1")
+        drained = False
         try:
             while not self._wish.stop:
                 worked = self._round(time.monotonic())
                 if self._settings.once and self._is_drained(worked):
+                    drained = True
                     break
                 if not worked:
                     self._wait(time.monotonic())
         finally:
             notify("STOPPING=1")
-            self._state = "stopped"
+            self._state = "drained" if drained else "stopped"
             self._tell(time.monotonic())
             self._parts.log.info("stopped", films=sum(self._done.values()))
         return self._done
@@ -158,10 +160,10 @@ class Watcher:
         cost_s = time.thread_time() - started_s
         self._soonest_look_s = now_s + cost_s / _LOOKS_TAKE
         self._alarms.clear("inbox")
-        rescan_s, share = self._settings.rescan, _RESCANS_TAKE
+        rescan_s = self._settings.rescan
         if self._parts.wake.polling:
-            rescan_s, share = min(POLL_S, rescan_s), _POLLS_TAKE
-        self._look_s = now_s + max(rescan_s, cost_s / share)
+            rescan_s = min(POLL_S, rescan_s)
+        self._look_s = now_s + max(rescan_s, cost_s / _RESCANS_TAKE)
         self._parts.ledger.remember("mounted_on", self._inbox.mounted_on)
         unlisted = self._inbox.unlisted
         self._alarms.set_if("folders", unlisted, f"{unlisted} folders in the inbox cannot be listed: see their rights")
@@ -211,7 +213,7 @@ class Watcher:
         """Whether nothing waits. Raises OutputError for what cannot be waited out by a run that is to end."""
         if worked:
             return False
-        if self._alarms.any("disk", "originals"):
+        if self._alarms.any("disk", "originals", "folders", "tables"):
             raise OutputError(self._alarms.texts[0])
         return not self._inbox.waiting
 
@@ -231,6 +233,8 @@ class Watcher:
             facts["name"] = new.shown
         if result is None:
             outcome = "copy"
+            status, _ = self._parts.ledger.outcome(new.name, new.sha256)
+            self._done["failed"] += status == "failed"
         elif isinstance(result, Finding):
             outcome = result.finding
             facts |= {"probability": result.probability, "regions": len(result.regions)}
@@ -242,23 +246,30 @@ class Watcher:
 
     def _tell(self, now_s: float) -> None:
         """The tables and the heartbeat, when it is time for them or something changed."""
-        stopped = self._state == "stopped"
+        stopped = self._state in ("stopped", "drained")
         if not (stopped or self._alarms.changed or now_s >= min(self._beat_s, self._tables.due_s)):
             return
         notify("WATCHDOG=1")
         self._parts.wake.check()
+        if stopped or now_s >= self._tables.due_s:
+            self._write_tables(now_s)
         try:
-            if stopped or now_s >= self._tables.due_s:
-                self._counts = dict.fromkeys(_OUTCOMES, 0) | self._parts.ledger.counts()
-                self._tables.write(self._status(now_s), now_s)
-                self._alarms.set_if("table", self._tables.in_use, self._tables.in_use)
             write_status(self._parts.out, self._status(now_s))
-            self._alarms.clear("telling")
-        except (OutputError, OSError) as error:
-            self._alarms.set("telling", _sentence(error))
-            self._tables.postpone(now_s + _BEAT_S)
+            self._alarms.clear("status")
+        except OSError as error:
+            self._alarms.set("status", _sentence(error))
         self._alarms.changed = False
         self._beat_s = now_s + _BEAT_S
+
+    def _write_tables(self, now_s: float) -> None:
+        try:
+            self._counts = dict.fromkeys(_OUTCOMES, 0) | self._parts.ledger.counts()
+            self._tables.write(self._status(now_s), now_s)
+            self._alarms.set_if("table", self._tables.in_use, self._tables.in_use)
+            self._alarms.clear("tables")
+        except (OutputError, OSError) as error:
+            self._alarms.set("tables", _sentence(error))
+            self._tables.postpone(now_s + _BEAT_S)
 
     def _status(self, now_s: float) -> Status:
         parts, inbox, counts = self._parts, self._inbox, self._counts

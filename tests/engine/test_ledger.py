@@ -359,9 +359,23 @@ def test_days_are_counted_and_not_compared(ledger: Ledger) -> None:
         ledger.open_day(day)
         ledger.open_day(day)
         examine(ledger, new(f"{number}", f"{number}", day=day))
-    assert ledger.pruned_days(4) == []
-    assert ledger.pruned_days(2) == ["2026-11-01", "1999-01-01"]
-    assert ledger.pruned_days(1) == ["2026-11-01", "1999-01-01", "2099-12-31"]
+    assert ledger.pruned_days(3) == []
+    assert ledger.pruned_days(2) == ["2026-11-01"]
+    assert ledger.pruned_days(1) == ["2026-11-01", "1999-01-01"]
+
+
+def test_a_clock_that_is_set_prunes_nothing_of_today(ledger: Ledger) -> None:
+    """A dead clock battery: every morning is 2000 again, until the network tells the time. And a jump, and back."""
+    for number, day in enumerate(["2026-11-19", "2026-11-20", "2026-11-21"]):
+        ledger.open_day("2000-01-01")
+        examine(ledger, new(f"morning {number}", f"m{number}", day="2000-01-01"))
+        ledger.open_day(day)
+        examine(ledger, new(f"day {number}", f"d{number}", day=day))
+        assert "2000-01-01" not in ledger.pruned_days(1)
+    ledger.open_day("2099-12-31")
+    assert "2026-11-21" not in ledger.pruned_days(1)
+    ledger.open_day("2026-11-21")
+    assert not {"2026-11-21", "2099-12-31"} & set(ledger.pruned_days(1))
 
 
 def test_pruning_takes_films_from_the_tables_and_keeps_the_memory(path: Path) -> None:

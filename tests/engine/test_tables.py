@@ -245,9 +245,9 @@ def test_pruning_removes_pictures_rows_and_empty_folders_and_the_ledger_still_kn
     if by_day:
         (out / days[0] / "results.1.csv").write_text("a stand-in")
     (out / "beside.txt").write_text("not ours")
-    assert tables.prune(3) == 0
-    assert tables.prune(1) == 2
-    assert tables.prune(1) == 0
+    assert tables.prune(2) == 0
+    assert tables.prune(0) == 2
+    assert tables.prune(0) == 0
     tables.write(WELL, 1.0)
     assert names((out / days[2] if by_day else out) / TABLE) == ["copy.png", films[2].name]
     assert [(out / film.picture).exists() for film in films] == [False, False, True]

@@ -15,7 +15,8 @@ from click.testing import CliRunner, Result
 
 from bonefrac import mounts, watch
 from bonefrac.cli import batch, main
-from bonefrac.ledger import Ledger
+from bonefrac.instance import only_one
+from bonefrac.ledger import Ledger, New
 
 Write = Callable[..., bytes]
 
@@ -158,12 +159,20 @@ def test_old_days_are_pruned_and_not_analysed_again(
     out = tmp_path / "out"
     set_day(monkeypatch, "2026-01-01")
     drain(inbox, out, "--annotate", "all", "--keep-days", 2)
+    set_day(monkeypatch, "2026-01-01")  # begun once more: still one day
+    drain(inbox, out, "--annotate", "all", "--keep-days", 2)
     set_day(monkeypatch, "2026-01-02")
     write_film(inbox / "second.jpg", 7)
     drain(inbox, out, "--annotate", "all", "--keep-days", 2)
     assert len(rows(out)) == 5
     set_day(monkeypatch, "2099-12-31")  # a clock gone wrong counts as one day, however far it jumps
     drain(inbox, out, "--annotate", "all", "--keep-days", 2)
+    set_day(monkeypatch, "2026-01-02")
+    drain(inbox, out, "--annotate", "all", "--keep-days", 2)
+    assert len(rows(out)) == 5
+    for later in ("2026-01-03", "2026-01-04"):
+        set_day(monkeypatch, later)
+        drain(inbox, out, "--annotate", "all", "--keep-days", 2)
     assert [row["path"] for row in rows(out)] == ["second.jpg"]
     assert [path.name for path in (out / "annotated").rglob("*") if path.is_file()] == ["second.jpg.marked.jpg"]
     log = (out / "watch.log").read_text()
@@ -269,10 +278,14 @@ def test_status_tells_and_its_exit_status_is_for_a_monitor(inbox: Path, tmp_path
     out = tmp_path / "out"
     assert CliRunner().invoke(main, ["status", str(tmp_path)]).exit_code == 2
     drain(inbox, out)
+    drained = CliRunner().invoke(main, ["status", str(out)])
+    assert drained.exit_code == 0, drained.output
+    assert drained.output.startswith("drained")
+    status = json.loads((out / "status.json").read_text())
+    (out / "status.json").write_text(json.dumps({**status, "state": "stopped"}))
     stopped = CliRunner().invoke(main, ["status", str(out)])
     assert stopped.exit_code == 1, "stopped is not well"
     assert stopped.output.startswith("stopped")
-    status = json.loads((out / "status.json").read_text())
     (out / "status.json").write_text(json.dumps({**status, "state": "watching"}))
     alive = CliRunner().invoke(main, ["status", str(out)])
     assert alive.exit_code == 0, alive.output
@@ -338,7 +351,8 @@ def test_files_are_for_their_owner_alone_unless_the_umask_says_otherwise(tmp_pat
         arguments = ["watch", tmp_path / "inbox", "--out", out, "--once", "--settle", "0", "--umask", mask, "--quiet"]
         subprocess.run([sys.executable, "-c", program, *map(str, arguments)], check=True)
         for path in (out, *out.rglob("*")):
-            assert stat.S_IMODE(path.stat().st_mode) == (folder_mode if path.is_dir() else file_mode), path
+            mode = 0o600 if path.name.startswith("ledger") else folder_mode if path.is_dir() else file_mode
+            assert stat.S_IMODE(path.stat().st_mode) == mode, path
     assert CliRunner().invoke(main, ["watch", "x", "--out", "y", "--umask", "9"]).exit_code == 2
 
 
@@ -412,3 +426,65 @@ def test_a_film_that_became_a_copy_leaves_no_picture_behind(inbox: Path, tmp_pat
     assert [name for name, row in by_name.items() if row["message"].startswith("same content")] == ["b.jpg"]
     assert not (out / "annotated" / "b.jpg.marked.jpg").exists()
     assert len(list((out / "annotated").rglob("*.marked.jpg"))) == 3
+
+
+def test_one_picture_that_cannot_be_written_stops_no_other_film(inbox: Path, tmp_path: Path, write_film: Write) -> None:
+    """A folder in the inbox has the name that the picture of a film would have."""
+    write_film(inbox / "b.jpg.marked.jpg" / "d.jpg", 4)
+    drain(inbox, tmp_path / "out", "--annotate", "all")
+    by_name = {row["path"]: row for row in rows(tmp_path / "out")}
+    assert len(by_name) == 5
+    assert by_name["b.jpg"]["status"] == "ok"
+    assert "no picture" in by_name["b.jpg"]["message"] or "no picture" in by_name["b.jpg.marked.jpg/d.jpg"]["message"]
+
+
+def test_another_place_for_the_journal_is_refused(inbox: Path, tmp_path: Path) -> None:
+    drain(inbox, tmp_path / "out", "--state", tmp_path / "one")
+    table = (tmp_path / "out" / "results.csv").read_bytes()
+    for options in ((), ("--state", tmp_path / "two")):
+        refused = drain(inbox, tmp_path / "out", *options, status=2)
+        assert f"add --state {tmp_path / 'one'}" in " ".join(refused.output.split())
+    assert (tmp_path / "out" / "results.csv").read_bytes() == table
+
+
+def test_a_failed_film_is_told_by_the_exit_status_though_it_is_a_copy(tmp_path: Path, write_film: Write) -> None:
+    damaged = write_film(tmp_path / "film.jpg", 1)[:3000]
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / "inbox").mkdir(exist_ok=True)
+        (tmp_path / "inbox" / name).write_bytes(damaged)
+        drain(tmp_path / "inbox", tmp_path / "out", status=1)
+
+
+@pytest.mark.parametrize("option", ["--state", "--out"])
+def test_a_folder_that_cannot_be_made_is_one_sentence(inbox: Path, tmp_path: Path, option: str) -> None:
+    (tmp_path / "file").write_text("no folder")
+    options = {"--out": tmp_path / "out", option: tmp_path / "file" / "below"}
+    flat = [str(word) for pair in options.items() for word in pair]
+    result = CliRunner().invoke(main, ["watch", str(inbox), *flat, "--once"])
+    assert result.exit_code == 2, result.output
+    assert result.output.startswith("Error: ")
+    assert len(result.output.strip().splitlines()) == 1
+
+
+def test_a_picture_that_was_drawn_for_no_row_goes(inbox: Path, tmp_path: Path, write_film: Write) -> None:
+    """The process ended between picture and row, and then the film was replaced."""
+    out = tmp_path / "out"
+    drain(inbox, out, "--annotate", "all")
+    new = New("cut-off.jpg", "0" * 64, "cut-off.jpg", "2026-01-01", "annotated/cut-off.jpg.marked.jpg", "then")
+    with Ledger(out / ".bonefrac" / "ledger.sqlite", owner="another process", key="k") as ledger:
+        ledger.claim(None, new)
+    (out / new.picture).write_bytes(b"drawn")
+    write_film(inbox / "cut-off.jpg", 9, fractured=False)
+    drain(inbox, out)
+    assert not (out / new.picture).exists()
+    assert [row["path"] for row in rows(out)].count("cut-off.jpg") == 1
+
+
+def test_another_user_of_the_machine_is_refused_too(
+    inbox: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with only_one(inbox, print):
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state of another user"))
+        assert "another user" in drain(inbox, tmp_path / "out", status=2).output
+    assert not (tmp_path / "out").exists()
+    drain(inbox, tmp_path / "out")

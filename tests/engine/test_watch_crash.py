@@ -199,6 +199,39 @@ def test_a_stop_finishes_what_is_in_hand_and_ends_well_within_ten_seconds(
     assert len(rows(out)) == 30
 
 
+def test_a_stop_does_not_wait_for_a_backlog_of_what_are_no_films(
+    tmp_path: Path, write_film: Write, watcher: Callable[..., subprocess.Popen[str]]
+) -> None:
+    inbox, out = tmp_path / "inbox", tmp_path / "out"
+    inbox.mkdir()
+    for number in range(100):
+        with open(inbox / f"{number}.raw", "wb") as file:
+            file.write(b"a video, say")
+            file.truncate(400_000_000)
+    write_film(inbox / "z.jpg", 1)
+    process = watcher(inbox, out, "--give-up", 1)
+    wait_until(lambda: len(rows(out)) >= 2, "the film, and one that is none")
+    assert [row["status"] for row in rows(out) if row["path"] == "z.jpg"] == ["ok"], "films come before what is none"
+    process.terminate()
+    assert process.wait(timeout=10) == 0
+    assert len(rows(out)) < 101, "all was done before the stop: this test tests nothing"
+
+
+def test_the_heart_beats_though_a_table_cannot_be_written(
+    tmp_path: Path, write_film: Write, watcher: Callable[..., subprocess.Popen[str]]
+) -> None:
+    inbox, out = tmp_path / "inbox", tmp_path / "out"
+    inbox.mkdir()
+    watcher(inbox, out)
+    (out / "results.csv").unlink()
+    (out / "results.csv").mkdir()
+    write_film(tmp_path / "a.jpg", 1)
+    (tmp_path / "a.jpg").rename(inbox / "a.jpg")
+    wait_until(lambda: "cannot be written" in str(status(out)["alarms"]), "the alarm")
+    (out / "results.csv").rmdir()
+    wait_until(lambda: len(rows(out)) == 1 and status(out)["alarms"] == [], "the table, and no alarm")
+
+
 def test_systemd_hears_of_the_start_the_life_and_the_end(
     tmp_path: Path, write_film: Write, watcher: Callable[..., subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -402,7 +435,7 @@ def test_lost_events_cost_time_and_no_film(
     wait_until(lambda: len(rows(out)) == 1, "the film", seconds=15)
 
 
-@pytest.mark.parametrize(("limit", "value"), [("max_user_instances", "0"), ("max_user_watches", "1")])
+@pytest.mark.parametrize(("limit", "value"), [("max_user_instances", "0"), ("max_user_watches", "0")])
 def test_where_the_machine_has_no_more_events_to_give_it_polls_and_says_so(
     tmp_path: Path, write_film: Write, limit: str, value: str
 ) -> None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
+
+from bonefrac.errors import BonefracError, UsageError
+from bonefrac_training.table import ORDER
 
 
 @click.group()
@@ -13,24 +18,104 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--data", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True,
-              help="Folder with images/, labels.csv and boxes.csv.")  # fmt: skip
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for checkpoints and history.csv.")
+@click.option("--model", default="flagship", show_default=True, type=click.Choice(ORDER))
 @click.option(
-    "--image-size", default=448, show_default=True, type=click.IntRange(64, 1024), help="Input, px; a multiple of 32."
+    "--data",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    required=True,
+    help="Folder with images/, labels.csv and boxes.csv, or with a split.csv of bonefrac-train audit.",
 )
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for checkpoints and history.csv.")
+@click.option("--split", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="Table with the columns image, label, group and fold, instead of the data's own.")  # fmt: skip
+@click.option("--positive-class", help="The label that means a fracture, where its name does not tell.")
 @click.option("--fold", default=3, show_default=True, help="Validation fold; all others train.")
+@click.option("--image-size", type=click.IntRange(64, 1024),
+              help="Input, px; a multiple of 32. If not given, 448 for the flagship, 224 for others.")  # fmt: skip
 @click.option("--epochs", default=6, show_default=True, type=click.IntRange(1))
-@click.option("--learning-rate", default=1e-3, show_default=True)
-@click.option("--weights", type=click.Path(exists=True, dir_okay=False, path_type=Path),
-              help="ImageNet trunk (.npz) or a .keras file to go on from; without it, from scratch.")  # fmt: skip
+@click.option("--batch-size", default=16, show_default=True, type=click.IntRange(2))
+@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="The network's own if not given.")
+@click.option(
+    "--weights", help="ImageNet trunk (.npz), imagenet (Keras downloads it), a .keras file to go on from, or none."
+)
+@click.option("--frozen-epochs", type=click.IntRange(0),
+              help="With ImageNet weights: epochs before the trunk learns too. 1, flagship 0.")  # fmt: skip
+@click.option("--without", multiple=True, metavar="NAME",
+              help="Leave out an augmentation: rotation, zoom, shift, flips, gamma, contrast, brightness, noise or "
+              "collimation. Repeatable.")  # fmt: skip
+@click.option("--patience", default=8, show_default=True, type=click.IntRange(1),
+              help="End after so many epochs without a better validation.")  # fmt: skip
+@click.option("--budget-minutes", type=click.FloatRange(0, min_open=True),
+              help="End after so much training, all resumed parts together.")  # fmt: skip
+@click.option("--mixed-precision", is_flag=True, help="Compute in bfloat16; weights and files stay float32.")
 @click.option("--seed", default=1, show_default=True)
+@click.option(
+    "--resume/--restart", default=True, show_default=True, help="Go on from the last checkpoint, or begin anew."
+)
 def fit(**options: object) -> None:
-    """Train the flagship; the same command goes on where it was stopped.
+    """Train a network; the same command goes on where it was stopped, to the step.
 
     \b
     Example: bonefrac-train fit --data fracatlas --weights efficientnet_lite0.npz --out runs/320 --image-size 320
     """
     from bonefrac_training.fit import FitSettings, fit  # Keras takes seconds to import: not for --help
 
-    fit(FitSettings(**options))  # type: ignore[arg-type]  # Click has checked the types
+    with _told():
+        fit(FitSettings(**options))  # type: ignore[arg-type]  # Click has checked the types
+
+
+@main.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
+def table(runs: tuple[Path, ...]) -> None:
+    """Print the Markdown table of RUNS, from the figures that each run measured.
+
+    \b
+    Example: bonefrac-train table runs/*
+    """
+    from bonefrac_training.table import table
+
+    with _told():
+        click.echo(table(runs), nl=False)
+
+
+@main.command()
+@click.argument("data", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for results. [default: DATA-audit, beside DATA]")
+@click.option("--positive-class", multiple=True, metavar="NAME",
+              help="The class that means a fracture, where its name does not tell. Repeatable.")  # fmt: skip
+@click.option("--folds", default=5, show_default=True, type=click.IntRange(2), help="Folds to propose in split.csv.")
+@click.option("--features", default=40, show_default=True, type=click.IntRange(0),
+              help="Films of each class whose hand-made features are measured; 0 leaves them out.")  # fmt: skip
+@click.option("--seed", default=1, show_default=True)
+def audit(data: Path, out: Path | None, **options: object) -> None:
+    """Is this data set honest? Find leaks, contradictions, damage and shortcuts in DATA, and propose folds.
+
+    Reads class folders, YOLO, COCO, Pascal VOC, MURA, or a table labels.csv. Writes audit.html, audit.json and
+    split.csv. Exit status: 0 clean, 1 something makes figures untrustworthy, 2 it cannot be done as asked.
+
+    \b
+    Example: bonefrac-train audit fracatlas --out fracatlas-audit
+    """
+    with _told():
+        try:
+            from bonefrac_training.audit import AuditSettings, audit
+        except ImportError as error:
+            missing = (error.name or "a package").split(".")[0]
+            raise UsageError(f'{missing} is missing: pip install "bonefrac[train]"') from error
+        place = out or data.resolve().with_name(data.resolve().name + "-audit")
+        result = audit(AuditSettings(data, place, **options))  # type: ignore[arg-type]  # Click has checked the types
+    for finding in result.findings:
+        click.echo(f"{finding.severity}: {finding.title}")
+    click.echo(f"{place / 'audit.html'} shows it.")
+    raise SystemExit(0 if result.honest else 1)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What bonefrac raises on purpose is one sentence for a person, and exit status 1 or 2."""
+    try:
+        yield
+    except UsageError as error:
+        raise click.UsageError(str(error)) from error
+    except BonefracError as error:
+        raise click.ClickException(str(error)) from error

@@ -1,0 +1,61 @@
+"""What a network begins with: an ImageNet trunk from a file or from keras.applications, or a network trained before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from bonefrac.errors import UsageError
+
+Arrays = Mapping[str, np.ndarray[Any, Any]]
+
+
+def load_npz(model: keras.Model, path: Path) -> None:
+    """Fill a model's trunk from an `.npz` of `LAYER/VARIABLE` arrays. Raises UsageError where they do not match."""
+    with np.load(path) as file:
+        fill(model, {name: file[name] for name in file.files}, path)
+
+
+def fill(model: keras.Model, arrays: Arrays, source: Path | str) -> None:
+    """Assign every array to the variable of its name. Raises UsageError if one has no place or another shape."""
+    variables = {
+        f"{layer.name}/{variable.path.rsplit('/', 1)[-1]}": variable
+        for layer in model.layers
+        for variable in layer.weights
+    }
+    for name, value in arrays.items():
+        if name not in variables or tuple(variables[name].shape) != value.shape:
+            raise UsageError(f"{source}: its array {name} {value.shape} does not belong to the network {model.name}")
+        variables[name].assign(value)
+
+
+def load_application(model: keras.Model, application: str) -> None:
+    """Fill a model's trunk with keras.applications' own ImageNet weights, which Keras downloads once and keeps."""
+    trunk = getattr(keras.applications, application)(weights="imagenet", include_top=False)
+    fill(model, arrays_of(trunk, only=model), f"keras.applications.{application}")
+
+
+def arrays_of(model: keras.Model, *, only: keras.Model) -> Arrays:
+    """The variables of `model` in layers that `only` has too, by `LAYER/VARIABLE`."""
+    shared = {layer.name for layer in only.layers}
+    return {
+        f"{layer.name}/{variable.path.rsplit('/', 1)[-1]}": keras.ops.convert_to_numpy(variable)
+        for layer in model.layers
+        if layer.name in shared
+        for variable in layer.weights
+    }
+
+
+def load_trained(model: keras.Model, path: Path) -> None:
+    """All weights of a `model.keras` that `fit` wrote for the same network. Raises UsageError where they do not fit."""
+    try:
+        model.set_weights(keras.saving.load_model(path, compile=False, safe_mode=True).get_weights())
+    except (OSError, ValueError, TypeError) as error:
+        raise UsageError(
+            f"{path}: does not fit the network {model.name}: {str(error).splitlines()[0]}; give a model.keras of the"
+            " same network"
+        ) from error

@@ -44,11 +44,13 @@ def test_the_demo_finds_most_of_what_it_drew(tmp_path: Path, monkeypatch: pytest
 
 
 def test_every_option_in_the_readme_exists() -> None:
-    parameters = [*main.commands["batch"].params, *main.commands["watch"].params]
+    from bonefrac_training.cli import main as train
+
+    commands = [main.commands["batch"], main.commands["watch"], train.commands["audit"]]
+    parameters = [parameter for command in commands for parameter in command.params]
     known = {option for parameter in parameters if isinstance(parameter, click.Option) for option in parameter.opts}
     named = set(re.findall(r"`(--[a-z-]+)[ `]", README))
     assert {"--jsonl", "--settle"} <= named
-    assert named
     assert named <= known | {"--help"}
 
 
@@ -76,3 +78,12 @@ def test_help_of_every_command_ends_in_an_example() -> None:
     for name, command in main.commands.items():
         assert command.help, name
         assert command.help.strip().splitlines()[-1].strip().startswith("Example: bonefrac"), name
+
+
+def test_the_page_of_what_was_measured_on_a_watched_inbox_is_that_of_the_reports() -> None:
+    from bonefrac_benchmarks.holds import markdown
+
+    reports = sorted((ROOT / "benchmarks" / "reports").glob("*.json"))
+    page = (ROOT / "docs" / "watched-inbox.md").read_text(encoding="utf-8")
+    assert len(reports) >= 4
+    assert page[page.index("## ") :].splitlines() == markdown(reports)

@@ -210,6 +210,19 @@ def overflow(workdir: Path | None, json_file: Path | None, **options: object) ->
         _tell(measure_overflow(workdir, OverflowSettings(**options)), json_file)  # type: ignore[arg-type]  # checked
 
 
+@main.command()
+@click.argument("reports", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def held(reports: tuple[Path, ...]) -> None:
+    """What soak, idle, drop and overflow wrote with --json, as tables in Markdown.
+
+    \b
+    Example: bonefrac-bench held benchmarks/reports/soak.json
+    """
+    from bonefrac_benchmarks.holds import markdown
+
+    click.echo("\n".join(markdown(reports)))
+
+
 def _absolute(model: str) -> str:
     from bonefrac_benchmarks.peers import bundle_folder
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,28 @@ class Held:
     def record(self) -> dict[str, object]:
         """For JSON."""
         return {"test": self.test, "must_hold": self.must, "measured": self.measured, "holds": self.holds}
+
+
+def markdown(reports: Sequence[Path]) -> list[str]:
+    """The tables of some reports in Markdown, from their files alone."""
+    lines = []
+    for report in reports:
+        facts = json.loads(report.read_text(encoding="utf-8"))
+        machine = facts["machine"]
+        lines += [
+            f"## {report.stem}",
+            "",
+            f"{machine['cpu']}, {machine['cores']} cores, load {machine['load']:.1f} before it began;"
+            f" bonefrac {machine['versions']['bonefrac']}, `{' '.join(facts['options'])}`",
+            "",
+            "| test | must hold | measured |",
+            "| --- | --- | --- |",
+        ]
+        for one in facts["held"]:
+            mark = "" if one["holds"] else ", **missed**"
+            lines.append(f"| {one['test'].strip()} | {one['must_hold']} | {one['measured']}{mark} |")
+        lines.append("")
+    return lines
 
 
 def sheet(held: Sequence[Held]) -> list[str]:

@@ -116,6 +116,7 @@ def test_a_note_that_somebody_removed_is_no_error(inbox: Path, state: Path) -> N
     with only_one(inbox, print):
         (lock,) = state.glob("*.lock")
         lock.with_suffix("").unlink()
+    assert said_on_taking(inbox) == []
 
 
 def test_a_state_folder_that_cannot_be_made_is_told(inbox: Path, state: Path) -> None:

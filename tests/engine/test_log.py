@@ -112,6 +112,7 @@ def test_a_full_disk_without_a_terminal_raises_nothing(full_log: Path, monkeypat
     monkeypatch.setattr(sys, "stderr", None)
     with Log(full_log, as_json=False, quiet=True) as log:
         log.info("one")
+    assert full_log.stat().st_size == 0
 
 
 def test_a_folder_that_is_gone_raises_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -452,7 +452,8 @@ def test_a_failed_film_is_told_by_the_exit_status_though_it_is_a_copy(tmp_path: 
     for name in ("a.jpg", "b.jpg"):
         (tmp_path / "inbox").mkdir(exist_ok=True)
         (tmp_path / "inbox" / name).write_bytes(damaged)
-        drain(tmp_path / "inbox", tmp_path / "out", status=1)
+        assert drain(tmp_path / "inbox", tmp_path / "out", status=1).exit_code == 1
+    assert [row["status"] for row in rows(tmp_path / "out")] == ["failed", "failed"]
 
 
 @pytest.mark.parametrize("option", ["--state", "--out"])

@@ -230,6 +230,7 @@ def test_the_heart_beats_though_a_table_cannot_be_written(
     wait_until(lambda: "cannot be written" in str(status(out)["alarms"]), "the alarm")
     (out / "results.csv").rmdir()
     wait_until(lambda: len(rows(out)) == 1 and status(out)["alarms"] == [], "the table, and no alarm")
+    assert rows(out)[0]["path"] == "a.jpg"
 
 
 def test_systemd_hears_of_the_start_the_life_and_the_end(
@@ -254,9 +255,10 @@ def test_a_journal_that_was_deleted_is_told(
     tmp_path: Path, write_film: Write, watcher: Callable[..., subprocess.Popen[str]]
 ) -> None:
     write_film(tmp_path / "inbox" / "a.jpg", 1)
-    watcher(tmp_path / "inbox", tmp_path / "out")
+    process = watcher(tmp_path / "inbox", tmp_path / "out")
     (tmp_path / "out" / ".bonefrac" / "ledger.sqlite").unlink()
     wait_until(lambda: "journal was deleted" in str(status(tmp_path / "out")["alarms"]), "the alarm")
+    assert process.poll() is None
 
 
 def test_a_second_watcher_is_refused_and_a_killed_one_is_taken_over(
@@ -362,6 +364,7 @@ def test_a_share_that_is_unmounted_is_not_an_empty_folder(
     disk("share", "8m")
     write_film(share / "b.jpg", 2)
     wait_until(lambda: len(rows(out)) == 2 and not status(out)["alarms"], "the film on the share that came back")
+    assert [row["path"] for row in rows(out)] == ["a.jpg", "b.jpg"]
 
 
 def test_full_disks_are_told_waited_out_and_nothing_is_lost(
@@ -433,6 +436,7 @@ def test_lost_events_cost_time_and_no_film(
     (inbox / "film.jpg").write_bytes(film)
     process.send_signal(signal.SIGCONT)
     wait_until(lambda: len(rows(out)) == 1, "the film", seconds=15)
+    assert [row["path"] for row in rows(out)] == ["film.jpg"]
 
 
 @pytest.mark.parametrize(("limit", "value"), [("max_user_instances", "0"), ("max_user_watches", "0")])

@@ -117,6 +117,8 @@ def watch_command(umask: int, **options: object) -> None:
     os.umask(umask)
     with one_sentence():
         settings = WatchSettings(**options)  # type: ignore[arg-type]  # Click has checked the types
+        if sys.stderr.isatty() and not settings.quiet:  # a person, and no log that would keep the path
+            click.echo(f"The worklist: open {settings.out / 'index.html'} in a browser. Ctrl-C stops.", err=True)
         done = watch(settings, _wish_on_signals())
     sys.exit(1 if settings.once and done["failed"] else 0)
 

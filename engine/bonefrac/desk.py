@@ -27,6 +27,7 @@ from bonefrac.sources import FilmFile
 from bonefrac.status import utc_now
 
 MOST_ATTEMPTS = 3
+MOST_MOVED = 100  # originals a round, so that a stop and the heartbeat never wait long
 _SET_ASIDE = f"set aside: the program ended {MOST_ATTEMPTS} times while it had this file in hand; look at it yourself"
 
 
@@ -91,8 +92,9 @@ class Desk:
         suspects: list[Arrival] | None,
     ) -> Iterator[_InHand]:
         """What has to be examined, claimed; what need not be joins `done`. Whatever is neither arrives again."""
+        moves = self._handling.archive or self._handling.quarantine
         for arrival in arrivals:
-            if enough():
+            if enough() or (moves and len(done) >= MOST_MOVED):
                 return
             film = self._ledger.find(arrival.name, arrival.sha256)
             new = self._new(arrival, film)

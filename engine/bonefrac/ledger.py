@@ -131,11 +131,13 @@ class Ledger(Database):
         if self.recall(name) != value:
             self.execute("INSERT OR REPLACE INTO setting VALUES (?, ?)", (name, value))
 
-    def looks(self) -> dict[str, tuple[int, int, int]]:
-        """What each file looked like when it was dealt with, by name; those judged by another model are left out."""
+    def looks(self, *, but: str = "") -> dict[str, tuple[int, int, int]]:
+        """What each file looked like when it was dealt with, by name; those judged by another model, or with the status
+        `but`, are left out, to be dealt with again."""
         rows = self.rows(
-            "SELECT name, size, mtime_ns, inode FROM look WHERE name NOT IN (SELECT name FROM film WHERE key != ?)",
-            (self._key,),
+            "SELECT name, size, mtime_ns, inode FROM look"
+            " WHERE name NOT IN (SELECT name FROM film WHERE key != ? OR status = ?)",
+            (self._key, but),
         )
         return {os.fsdecode(name): (size, mtime_ns, inode) for name, size, mtime_ns, inode in rows}
 

@@ -88,8 +88,11 @@ class Watcher:
     def __init__(self, settings: WatchSettings, inbox: Path, parts: Parts, wish: Wish) -> None:
         self._settings, self._parts, self._wish = settings, parts, wish
         ledger = parts.ledger
+        known = ledger.looks(
+            but="ok" if settings.archive else ""
+        )  # what was analysed without an archive goes there now
         self._inbox = Inbox(
-            inbox, ledger.looks(), mounted_on=ledger.recall("mounted_on"),
+            inbox, known, mounted_on=ledger.recall("mounted_on"),
             settle_s=settings.settle, give_up_s=settings.give_up,
         )  # fmt: skip
         redaction = Redaction(parts.state / "names.jsonl") if settings.redact else None

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from bonefrac import mounts, watch
+from bonefrac import desk, mounts, watch
 from bonefrac.cli import batch, main
 from bonefrac.instance import only_one
 from bonefrac.ledger import Ledger, New
@@ -181,7 +181,7 @@ def test_old_days_are_pruned_and_not_analysed_again(
 
 def set_day(monkeypatch: pytest.MonkeyPatch, day: str) -> None:
     """The calendar as the watcher sees it."""
-    from bonefrac import desk, watcher
+    from bonefrac import watcher
 
     class _Clock:
         @staticmethod
@@ -221,6 +221,19 @@ def test_archive_moves_what_was_analysed_and_quarantine_copies_what_failed(
     drain(inbox, tmp_path / "out", "--archive", archive, "--quarantine", quarantine)
     assert not (inbox / "b.jpg").exists()
     assert len(rows(tmp_path / "out")) == 5
+
+
+def test_more_originals_than_one_round_moves_are_all_moved(
+    inbox: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drain(inbox, tmp_path / "out")
+    rounds: list[int] = []
+    work = desk.Desk.work
+    monkeypatch.setattr(desk, "MOST_MOVED", 1)
+    monkeypatch.setattr(desk.Desk, "work", lambda *given: rounds.append(work(*given)) or rounds[-1])
+    drain(inbox, tmp_path / "out", "--archive", tmp_path / "archive")
+    assert [path.name for path in inbox.rglob("*") if path.is_file()] == ["notes.txt"]
+    assert max(rounds) == 1
 
 
 def test_originals_are_only_read(inbox: Path, tmp_path: Path) -> None:

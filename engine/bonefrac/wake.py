@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import logging
 import os
-import queue
+import select
+import socket
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from watchdog.events import (
@@ -38,7 +41,9 @@ class Wake:
 
     def __init__(self, folder: Path, *, poll: bool, say: Callable[[str], None]) -> None:
         self._folder, self._say = folder, say
-        self._events: queue.SimpleQueue[None] = queue.SimpleQueue()  # what a signal may interrupt and add to
+        # sockets: a signal may interrupt and ring, and locks and queues of Python may then wait for themselves
+        self._ear, self._bell = socket.socketpair()
+        self._bell.setblocking(False)
         self._observer: BaseObserver | None = None
         self._heard = (0, 0)  # device and inode of the folder that events come from
         self.polling = "as asked with --poll" if poll else ""
@@ -57,28 +62,27 @@ class Wake:
         for handler in logging.getLogger("watchdog").handlers[:]:
             if isinstance(handler, _Overflow):
                 logging.getLogger("watchdog").removeHandler(handler)
+        self._ear.close()
+        self._bell.close()
 
     def now(self) -> None:
-        """End the wait. A signal handler may call it."""
-        if self._events.empty():
-            self._events.put(None)
+        """End the wait. A signal handler may call it, and any thread."""
+        with suppress(OSError):  # full: it rings already; closed: nobody waits any more
+            self._bell.send(b"!")
 
     def wait(self, seconds: float) -> bool:
         """Until an event, or the seconds are over; returns whether there was an event."""
-        woken = self._next(0)
-        while seconds > 0 and not woken:
-            woken = self._next(min(seconds, _SLICE_S))
-            seconds -= _SLICE_S
-        for _ in range(self._events.qsize()):  # all that came together are one
-            self._next(0)
-        return woken
-
-    def _next(self, seconds: float) -> bool:
-        try:
-            self._events.get(timeout=seconds)
-        except queue.Empty:
-            return False
+        end_s = time.monotonic() + seconds
+        while not self._rang(max(0.0, min(end_s - time.monotonic(), _SLICE_S))):
+            if time.monotonic() >= end_s:
+                return False
+        while self._rang(0.0):  # all that came together are one
+            pass
         return True
+
+    def _rang(self, seconds: float) -> bool:
+        ringing, _, _ = select.select([self._ear], [], [], seconds)
+        return bool(ringing) and bool(self._ear.recv(4096))
 
     def listen(self) -> bool:
         """Ask for events, if that was not done yet for the folder that stands there now; where the machine has none

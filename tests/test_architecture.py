@@ -17,6 +17,11 @@ ROOMS = {
     "bonefrac_training": ROOT / "training" / "bonefrac_training",
     "bonefrac_benchmarks": ROOT / "benchmarks" / "bonefrac_benchmarks",
 }
+# statistics have one home, and a card's figures are those of `bonefrac-bench accuracy`: these modules serve other rooms
+SHARED = {
+    "bonefrac_training": {"bonefrac_benchmarks.statistics"},
+    "bonefrac_export": {"bonefrac_benchmarks.statistics", "bonefrac_benchmarks.accuracy"},
+}
 # who may open the door to a foreign package, inside the clinic's side
 DOORS = {
     "onnxruntime": {"model"},
@@ -134,7 +139,7 @@ def breaches(room: str, module: str, source: str) -> list[str]:
     found = []
     for name in imports(source):
         top, _, inner = name.partition(".")
-        if top.startswith("bonefrac") and top not in (room, "bonefrac"):
+        if top.startswith("bonefrac") and top not in (room, "bonefrac") and name not in SHARED.get(room, ()):
             found.append(f"{room}.{module} imports the room {top}")
         if room == "bonefrac" and module != "__init__":
             if top == "bonefrac" and inner and inner not in ARROWS[module]:
@@ -165,6 +170,11 @@ def test_every_module_is_on_the_map() -> None:
         ("bonefrac", "sinks", "import onnxruntime"),
         ("bonefrac", "model", "def f():\n    from tensorflow import keras"),
         ("bonefrac_export", "convert", "from bonefrac_training.flagship import flagship"),
+        ("bonefrac_export", "bundle", "from bonefrac_benchmarks.throughput import bound"),
+        ("bonefrac_export", "bundle", "from bonefrac_benchmarks import accuracy"),
+        ("bonefrac_training", "figures", "from bonefrac_benchmarks.accuracy import measure"),
+        ("bonefrac_benchmarks", "accuracy", "from bonefrac_export.evaluate import figures"),
+        ("bonefrac", "report", "from bonefrac_benchmarks.statistics import wilson"),
         ("bonefrac_benchmarks", "throughput", "import keras"),
     ],
 )
@@ -187,6 +197,19 @@ def test_the_command_line_needs_no_optional_package() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert 'pip install "bonefrac[cpu]"' in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("module", "lacking"),
+    [
+        ("statistics", ("onnx", "onnxruntime", "matplotlib", "tensorflow", "psutil", "sklearn")),
+        ("accuracy", ("matplotlib", "tensorflow", "keras", "psutil")),
+    ],
+)
+def test_what_other_rooms_share_needs_nothing_that_their_extras_lack(module: str, lacking: tuple[str, ...]) -> None:
+    program = f"import sys\nfor name in {lacking!r}: sys.modules[name] = None\nimport bonefrac_benchmarks.{module}"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_help_loads_neither_decoder_nor_runtime() -> None:

@@ -25,9 +25,11 @@ class _Measured(Protocol):
 
 @contextmanager
 def _one_sentence() -> Iterator[None]:
-    """Errors of ours become one line and status 2."""
+    """Errors of ours, and a missing package, become one line and status 2."""
     try:
         yield
+    except ModuleNotFoundError as error:
+        raise _UsageFailure(f'{error.name} is missing: type  pip install "bonefrac[bench]"') from error
     except BonefracError as error:
         raise _UsageFailure(str(error)) from error
 
@@ -101,6 +103,38 @@ def startup(film: Path, rounds: int, model: str, json_file: Path | None) -> None
         from bonefrac_benchmarks.startup import measure_startup
 
         _tell(measure_startup(film, rounds, _absolute(model)), json_file)
+
+
+@main.command()
+@click.argument("bundle")
+@click.option("--labels", required=True, type=click.Path(exists=True, path_type=Path), metavar="DIR|CSV",
+              help="Folder with images/, labels.csv and boxes.csv, or another such table beside them.")  # fmt: skip
+@click.option("--fold", type=click.IntRange(0), help="[default: the fold that the bundle was never trained on]")
+@click.option("--all-folds", is_flag=True, help="Every film, also those that it was trained on.")
+@click.option("--precision", default="auto", show_default=True, type=click.Choice(["auto", "int8", "float32"]),
+              help="Which of the bundle's files; auto is its default.")  # fmt: skip
+@click.option("--prevalence", "prevalences", multiple=True, default=(0.02, 0.1), show_default=True,
+              type=click.FloatRange(0, 1, min_open=True, max_open=True), metavar="SHARE",
+              help="Of fractured films, for the predictive values. Repeatable.")  # fmt: skip
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path),
+              help="Write accuracy.json, accuracy.md and accuracy.html, which shows films, there.")  # fmt: skip
+def accuracy(out: Path | None, **options: object) -> None:
+    """How good a BUNDLE (a folder, or an installed name) is on labelled films, with intervals and its worst errors.
+
+    \b
+    Example: bonefrac-bench accuracy flagship --labels fracatlas --out accuracy
+    """
+    with _one_sentence():
+        from bonefrac_benchmarks.accuracy_report import write_report
+        from bonefrac_benchmarks.accuracy_run import AccuracySettings, measure_accuracy
+
+        if options["all_folds"] and options["fold"] is not None:
+            raise UsageError("--fold and --all-folds do not go together; leave one out")
+        measured = measure_accuracy(AccuracySettings(**options, out=out))  # type: ignore[arg-type]  # Click checked
+        click.echo("\n".join(measured.lines()))
+        if out is not None:
+            write_report(out, measured.figures, measured.judged)
+            click.echo(f"\nWritten: {out / 'accuracy.html'}, accuracy.md and accuracy.json")
 
 
 _workdir = click.argument("workdir", required=False, type=click.Path(file_okay=False, path_type=Path))

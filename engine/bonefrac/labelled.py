@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +16,8 @@ Box = tuple[float, float, float, float]
 @dataclass(frozen=True)
 class LabelledFilm:
     """One film and its truth. `boxes` are (x_min, y_min, x_max, y_max) in pixels of the file. Films of one `group` may
-    show one patient: a group never spans two folds, and intervals are drawn over groups. `regions` are body parts."""
+    show one patient: a group never spans two folds, and intervals are drawn over groups. `regions` are body parts.
+    `hardware`: whether metal holds the bone; None where the collection does not say."""
 
     path: Path
     fractured: bool
@@ -22,25 +25,29 @@ class LabelledFilm:
     group: str
     boxes: tuple[Box, ...]
     regions: tuple[str, ...]
+    hardware: bool | None = None
 
 
 def read_labelled(data: Path) -> list[LabelledFilm]:
-    """The rows of `labels.csv` with `use` = 1 and their boxes. Raises UsageError where a file or column is missing."""
+    """The rows of `labels.csv` with `use` = 1 and their boxes; `data` is the folder, or such a table with `images/` and
+    `boxes.csv` beside it. Raises UsageError where a file or column is missing."""
+    folder, labels = (data.parent, data) if data.is_file() else (data, data / "labels.csv")
     try:
         boxes: dict[str, list[Box]] = {}
-        with open(data / "boxes.csv", newline="", encoding="utf-8") as file:
+        with open(folder / "boxes.csv", newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
                 box = (float(row["x_min"]), float(row["y_min"]), float(row["x_max"]), float(row["y_max"]))
                 boxes.setdefault(row["image_id"], []).append(box)
-        with open(data / "labels.csv", newline="", encoding="utf-8") as file:
+        with open(labels, newline="", encoding="utf-8") as file:
             return [
                 LabelledFilm(
-                    path=data / "images" / row["image_id"],
+                    path=folder / "images" / row["image_id"],
                     fractured=row["fractured"] == "1",
                     fold=int(row["fold"]),
                     group=row["group"],
                     boxes=tuple(boxes.get(row["image_id"], ())),
                     regions=tuple(name for name in ("hand", "leg", "hip", "shoulder") if row.get(name) == "1"),
+                    hardware=row["hardware"] == "1" if row.get("hardware") else None,
                 )
                 for row in csv.DictReader(file)
                 if row["use"] == "1"
@@ -49,5 +56,15 @@ def read_labelled(data: Path) -> list[LabelledFilm]:
         raise UsageError(f"{error.filename}: cannot be read: {error.strerror}") from error
     except (KeyError, ValueError) as error:
         raise UsageError(
-            f"{data}: labels.csv or boxes.csv lacks a column or has a value that is no number: {error}"
+            f"{folder}: {labels.name} or boxes.csv lacks a column or has a value that is no number: {error}"
         ) from error
+
+
+def list_hash(films: Iterable[LabelledFilm]) -> str:
+    """SHA-256 of the sorted lines `sha256  name` of the films, as `sha256sum` prints them: which films these are,
+    whatever their folder is called. Raises UsageError for a film that cannot be read."""
+    try:
+        lines = sorted(f"{hashlib.sha256(film.path.read_bytes()).hexdigest()}  {film.path.name}\n" for film in films)
+    except OSError as error:
+        raise UsageError(f"{error.filename}: cannot be read: {error.strerror}") from error
+    return hashlib.sha256("".join(lines).encode()).hexdigest()

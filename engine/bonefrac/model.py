@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass, is_dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple, cast, get_args, get_origin, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from bonefrac.errors import BundleError, UsageError
 from bonefrac.preprocess import SPEC_VERSION, InputSpec
 from bonefrac.results import FindingName
 
-FORMAT = 1
+FORMAT = 2
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
     "cuda": "CUDAExecutionProvider",
@@ -64,8 +64,9 @@ class FileEntry:
 class Manifest:
     """`manifest.json`, read strictly: a missing or unknown key is an error.
 
-    `region_level` is the heat-map value above which connected cells make a region. `figures` are the validation
-    figures of the default precision, shown in reports as they are.
+    `region_level` is the heat-map value above which connected cells make a region. A film whose familiarity is below
+    `familiarity_limit` is unlike those the model was made for; 0 where the network does not tell. `figures` are the
+    validation figures of the default precision, shown in reports as they are.
     """
 
     format: int
@@ -76,6 +77,7 @@ class Manifest:
     default_precision: Precision
     operating_points: OperatingPoints
     region_level: float
+    familiarity_limit: float
     golden: FileEntry
     training_data: TrainingData
     figures: dict[str, str]
@@ -105,6 +107,7 @@ def read_manifest(folder: Path) -> Manifest:
     consistent = (
         0 < points.sensitive <= points.specific < 1
         and 0 < manifest.region_level < 1
+        and 0 <= manifest.familiarity_limit < 1
         and 32 <= min(spec.width, spec.height) <= max(spec.width, spec.height) <= 4096
         and manifest.default_precision in manifest.precisions
     )
@@ -162,6 +165,15 @@ def _checked_bytes(folder: Path, entry: FileEntry) -> bytes:
     return data
 
 
+class Scores(NamedTuple):
+    """Of N films, float32 in [0, 1]: `probability` (N,) of a fracture, `heatmap` (N, h, w), and `familiarity` (N,), how
+    like the training films each is: 1 where the network does not tell."""
+
+    probability: NDArray[np.float32]
+    heatmap: NDArray[np.float32]
+    familiarity: NDArray[np.float32]
+
+
 class Model:
     """A loaded bundle. `predict` may be called from several threads at once.
 
@@ -188,17 +200,23 @@ class Model:
         spec, inputs = self.manifest.input, self._session.get_inputs()
         outputs = {output.name for output in self._session.get_outputs()}
         fits = len(inputs) == 1 and inputs[0].name == "pixels" and inputs[0].shape[1:] == [spec.height, spec.width, 1]
-        if not fits or not {"probability", "heatmap"} <= outputs:
+        wanted = {"probability", "heatmap"} | ({"familiarity"} if self.manifest.familiarity_limit else set())
+        if not fits or not wanted <= outputs:
             raise BundleError(f"{self._folder}: the ONNX file does not fit its manifest; install the bundle again")
+        self._outputs = [name for name in Scores._fields if name in outputs]
 
     @property
     def name(self) -> str:
         return f"{self.manifest.name} {self.manifest.version}"
 
-    def predict(self, batch: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """uint8 (N, height, width, 1) -> probability of a fracture (N,) and heat map (N, h, w), float32 in [0, 1]."""
-        probability, heatmap = self._session.run(["probability", "heatmap"], {"pixels": batch})
-        return probability, heatmap
+    def predict(self, batch: NDArray[np.uint8]) -> Scores:
+        """What the network says of uint8 (N, height, width, 1)."""
+        found = dict(zip(self._outputs, self._session.run(self._outputs, {"pixels": batch}), strict=True))
+        return Scores(**{"familiarity": np.ones(len(batch), np.float32), **found})
+
+    def is_familiar(self, familiarity: float) -> bool:
+        """Is a film like those the model was made for? For others its probability means nothing."""
+        return familiarity >= self.manifest.familiarity_limit
 
     def finding(self, probability: float) -> FindingName:
         """`fracture` at or above the specific point, `doubt` between the points."""

@@ -29,6 +29,7 @@ from bonefrac.regions import find_regions
 from bonefrac.results import Failure, Finding, Radiograph, Result, Source
 from bonefrac.sources import FilmFile
 
+UNLIKE = "unlike the films this model was made for"
 # what is wrong with one picture's name, and with no other's
 _OF_ONE_NAME = frozenset({errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ})
 
@@ -107,8 +108,8 @@ def _examine_batch(films: list[FilmFile], how: Examiner) -> list[Result | Unchan
     judged: Iterator[Result] = iter(())
     if ready:
         with how.stages.time("infer"):
-            probability, heatmap = how.model.predict(np.stack([item.pixels for item in ready]))
-        judged = map(_judge, ready, probability, heatmap, [how] * len(ready))
+            scores = how.model.predict(np.stack([item.pixels for item in ready]))
+        judged = map(_judge, ready, *scores, [how] * len(ready))
     return [next(judged) if isinstance(item, _Ready) else item for item in prepared]
 
 
@@ -163,7 +164,11 @@ def _read(film: FilmFile) -> bytes:
     return data
 
 
-def _judge(item: _Ready, probability: np.float32, heatmap: NDArray[np.float32], how: Examiner) -> Finding:
+def _judge(
+    item: _Ready, probability: np.float32, heatmap: NDArray[np.float32], familiarity: np.float32, how: Examiner
+) -> Finding | Failure:
+    if not how.model.is_familiar(float(familiarity)):
+        return Failure(item.source, "not_analysed", UNLIKE, item.film.width, item.film.height)
     manifest = how.model.manifest
     rounded = round(float(probability), 4)  # as the CSV shows it, so that a row never contradicts its threshold
     finding = how.model.finding(rounded)

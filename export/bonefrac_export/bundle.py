@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -17,20 +16,21 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
 
 from bonefrac.decode import decode
-from bonefrac.errors import BonefracError, UsageError
-from bonefrac.labelled import LabelledFilm, read_labelled
+from bonefrac.errors import BonefracError, FilmError, UsageError
+from bonefrac.labelled import LabelledFilm, list_hash, read_labelled
 from bonefrac.model import FORMAT, FileEntry, Manifest, Model, OperatingPoints, Precision, TrainingData
-from bonefrac.preprocess import InputSpec, ToFilm, to_input
+from bonefrac.preprocess import InputSpec, to_input
 from bonefrac.results import Radiograph
 from bonefrac.synthetic import draw_radiograph
+from bonefrac_benchmarks.accuracy import Films, compare, judge, load, predict_all
 from bonefrac_export.convert import keras_logits, load_keras, to_onnx
-from bonefrac_export.evaluate import Films, figures, operating_points, predict, region_level
+from bonefrac_export.evaluate import figures, operating_points, region_level, wilson
 from bonefrac_export.quantize import folded, quantize
 
 _CALIBRATION_FILMS = 240
+_FAMILIAR = 0.99  # of the validation films are like enough to the training films to be analysed
 _PARITY = 1e-4  # largest difference of a probability between Keras and the float32 file
 _GOLDEN = ((1, True), (1, False), (2, True), (2, False))  # seed of the drawing, with a fracture or not
 
@@ -51,7 +51,8 @@ LIMITS = [
 @dataclass(frozen=True)
 class ExportSettings:
     """`network` is bonefrac-train's `network.keras`, with `input.json` and `training.json` beside it; `data_name`,
-    `data_licence` and `data_source` credit the films in `data`."""
+    `data_licence` and `data_source` credit the films in `data`; `unlike` is a folder of pictures of other things, to
+    measure how many of them are set aside."""
 
     network: Path
     data: Path
@@ -61,6 +62,7 @@ class ExportSettings:
     data_source: str
     name: str = "flagship"
     version: str = "0.1.0"
+    unlike: Path | None = None
 
 
 def export_bundle(settings: ExportSettings) -> dict[str, str]:
@@ -95,14 +97,17 @@ def export_bundle(settings: ExportSettings) -> dict[str, str]:
         default_precision="int8",
         operating_points=OperatingPoints(0.5, 0.5, "not yet"),
         region_level=0.5,
+        familiarity_limit=0.0,
         golden=_write_golden(part, spec, {"int8": int8, "float32": float32}),
         training_data=TrainingData(
-            settings.data_name, settings.data_licence, settings.data_source, _list_hash(training)
+            settings.data_name, settings.data_licence, settings.data_source, list_hash(training)
         ),
         figures={},
         limits=LIMITS,
         made_with=_made_with(settings, history, (slope, offset), calibration),
     )
+    _save(part, manifest)
+    manifest = _set_limit(part, manifest, validation, settings.unlike)
     _save(part, manifest)
     manifest = _measure(part, manifest, validation, slope * logits + offset)
     _save(part, manifest)
@@ -124,14 +129,12 @@ def _read_training(folder: Path) -> tuple[InputSpec, dict[str, Any]]:
     return spec, history
 
 
-def _load(films: list[LabelledFilm], spec: InputSpec) -> Films:
-    def prepare(film: LabelledFilm) -> tuple[NDArray[np.uint8], ToFilm, tuple[int, int]]:
-        radiograph: Radiograph = decode(film.path.read_bytes(), long_side=spec.long_side)
-        return *to_input(radiograph, spec), (radiograph.width, radiograph.height)
-
-    with ThreadPoolExecutor() as pool:
-        pixels, maps, sizes = zip(*pool.map(prepare, films), strict=True)
-    return Films(films, np.stack(pixels), list(maps), list(sizes))
+def _load(labelled: list[LabelledFilm], spec: InputSpec) -> Films:
+    """Films as the model sees them. Raises UsageError where one cannot be decoded."""
+    films, left_out = load(labelled, spec)
+    if left_out:
+        raise UsageError(f"{left_out[0].film.path}: {left_out[0].reason}; take it out of labels.csv")
+    return films
 
 
 def _calibration_films(films: list[LabelledFilm]) -> list[LabelledFilm]:
@@ -182,12 +185,6 @@ def _write_golden(folder: Path, spec: InputSpec, models: dict[str, onnx.ModelPro
     return FileEntry("golden.npz", hashlib.sha256((folder / "golden.npz").read_bytes()).hexdigest())
 
 
-def _list_hash(films: list[LabelledFilm]) -> str:
-    """SHA-256 of the sorted lines `sha256  name` of the films, as `sha256sum` prints them."""
-    lines = sorted(f"{hashlib.sha256(film.path.read_bytes()).hexdigest()}  {film.path.name}\n" for film in films)
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
 def _made_with(
     settings: ExportSettings, history: dict[str, Any], platt: tuple[float, float], calibration: list[LabelledFilm]
 ) -> dict[str, str]:
@@ -211,37 +208,77 @@ def _made_with(
         "network.keras sha256": hashlib.sha256(settings.network.read_bytes()).hexdigest(),
         "training": json.dumps(history),
         "probability": f"sigmoid({platt[0]:.6f} * logit + {platt[1]:.6f}), fitted on fold {history['fold']}",
-        "int8": f"static QDQ, per channel, min-max over {len(calibration)} training films {_list_hash(calibration)}",
+        "int8": f"static QDQ, per channel, min-max over {len(calibration)} training films {list_hash(calibration)}",
         **installed,
     }
 
 
+def _set_limit(folder: Path, manifest: Manifest, films: Films, unlike: Path | None) -> Manifest:
+    """Set the limit that 99 % of the validation films pass, and count what it sets aside; no change for a network that
+    does not tell. Raises BonefracError where a drawn film of the self-test would be set aside."""
+    model = Model(folder)
+
+    def familiarity(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+        return predict_all(model, pixels)[2].astype(np.float64)
+
+    of_films = familiarity(films.pixels)
+    if of_films.min() == 1:
+        return manifest
+    limit = float(np.floor(np.quantile(of_films, 1 - _FAMILIAR, method="lower") * 1e4) / 1e4)
+    with np.load(folder / manifest.golden.file) as golden:
+        of_drawn = familiarity(golden["pixels"])
+    if of_drawn.min() < limit:
+        raise BonefracError(f"drawn films would be set aside as unlike: {of_drawn} where the limit is {limit}")
+    measured = {"validation films set aside as unlike": wilson(int((of_films < limit).sum()), len(of_films))}
+    turned = familiarity(255 - films.pixels)
+    measured["the same films inverted, set aside"] = wilson(int((turned < limit).sum()), len(turned))
+    if unlike is not None:
+        of_others = familiarity(_load_pictures(unlike, manifest.input))
+        measured["pictures of other things, set aside"] = wilson(int((of_others < limit).sum()), len(of_others))
+    return replace(manifest, familiarity_limit=limit, figures=measured)
+
+
 def _measure(folder: Path, manifest: Manifest, films: Films, keras_logit: NDArray[np.float64]) -> Manifest:
-    """Choose points and level with the file that ships, and measure it through the engine."""
+    """Choose points and level with the file that ships, and measure it through the engine, on the films that it does
+    not set aside."""
     int8, float32 = Model(folder, precision="int8"), Model(folder, precision="float32")
-    probability, heatmaps = predict(int8, films.pixels)
-    sensitive, specific = operating_points(films.fractured, probability)
+    reference = [float32.predict(films.pixels[at : at + 4]).probability for at in range(0, len(films.pixels), 4)]
+    parity = float(np.abs(np.concatenate(reference) - 1 / (1 + np.exp(-keras_logit))).max())
+    if not parity <= _PARITY:
+        raise BonefracError(f"Keras and the float32 file differ by {parity:.6f} in a probability (limit {_PARITY})")
+    judged = judge(int8, films)
+    sensitive, specific = operating_points(judged.films.fractured, judged.probability)
     folds = sorted({film.fold for film in films.labels})
     chosen_on = f"{manifest.training_data.name}, fold {folds[0]}: sensitivity >= 0.95, specificity >= 0.95"
     manifest = replace(manifest, operating_points=OperatingPoints(sensitive, specific, chosen_on))
     _save(folder, manifest)
-    level = region_level(films, probability, heatmaps, Model(folder, precision="int8"))
+    level = region_level(judged.films, judged.probability, judged.heatmaps, Model(folder))
     manifest = replace(manifest, region_level=level)
     _save(folder, manifest)
 
-    reference = np.concatenate([float32.predict(films.pixels[at : at + 4])[0] for at in range(0, len(films.pixels), 4)])
-    parity = float(np.abs(reference - 1 / (1 + np.exp(-keras_logit))).max())
-    if not parity <= _PARITY:
-        raise BonefracError(f"Keras and the float32 file differ by {parity:.6f} in a probability (limit {_PARITY})")
-    flips = [int(((probability >= point) != (reference >= point)).sum()) for point in (sensitive, specific)]
-    drop = roc_auc_score(films.fractured, reference) - roc_auc_score(films.fractured, probability)
-    measured = figures(films, Model(folder, precision="int8"))
-    measured["float32 file against Keras"] = f"probabilities differ by at most {parity:.1e} on {len(reference)} films"
+    judged = judge(Model(folder), films)
+    measured = {**figures(judged), **manifest.figures}
+    measured["float32 file against Keras"] = (
+        f"probabilities differ by at most {parity:.1e} on {len(films.labels)} films"
+    )
+    between = compare(judged, Model(folder, precision="float32"))
+    flips = {name: between["points"][name]["flips"] for name in ("sensitive", "specific")}
     measured["int8 against float32"] = (
-        f"AUROC {-drop:+.4f}; decisions changed: {flips[0]} of {len(reference)} at the sensitive,"
-        f" {flips[1]} at the specific point"
+        f"AUROC {between['auroc_difference']:+.4f}; decisions changed: {flips['sensitive']} of {between['films']} at"
+        f" the sensitive, {flips['specific']} at the specific point"
     )
     return replace(manifest, figures=measured)
+
+
+def _load_pictures(folder: Path, spec: InputSpec) -> NDArray[np.uint8]:
+    """All pictures of a folder as the model sees them. Raises UsageError where there is none, or one is no picture."""
+    paths = sorted(path for path in folder.iterdir() if path.is_file())
+    if not paths:
+        raise UsageError(f"{folder}: holds no pictures")
+    try:
+        return np.stack([to_input(decode(path.read_bytes(), long_side=spec.long_side), spec)[0] for path in paths])
+    except FilmError as error:
+        raise UsageError(f"{folder}: holds a file that is no picture: {error}") from error
 
 
 def _save(folder: Path, manifest: Manifest) -> None:

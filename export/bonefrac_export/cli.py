@@ -19,6 +19,8 @@ from bonefrac.errors import BonefracError
 @click.option("--data-name", required=True, help="What the films are called, for the card's credit.")
 @click.option("--data-licence", required=True, help="Under which licence the films are.")
 @click.option("--data-source", required=True, help="Who made them and where they are found.")
+@click.option("--unlike", type=click.Path(exists=True, file_okay=False, path_type=Path),
+              help="Folder of pictures of other things than limbs; the card says how many are set aside.")  # fmt: skip
 @click.option("--name", default="flagship", show_default=True)
 @click.option("--version", default="0.1.0", show_default=True)
 def main(**options: object) -> None:

@@ -20,13 +20,13 @@ OPSET = 17  # per-channel QDQ needs 13; opset 17 is read by every ONNX Runtime s
 
 
 def load_keras(path: Path) -> keras.Model:
-    """The trained network, with outputs `logit` and `heatmap`. Code in the file is never run (safe mode)."""
+    """The trained network, with outputs `logit`, `heatmap` and perhaps `familiarity`. Code in the file is never run."""
     try:
         network = keras.saving.load_model(path, compile=False, safe_mode=True)
     except (OSError, ValueError, TypeError) as error:
         raise UsageError(f"{path}: cannot be loaded as a Keras network: {str(error).splitlines()[0]}") from error
     outputs = getattr(network, "output", None)
-    if not isinstance(outputs, dict) or set(outputs) != {"logit", "heatmap"}:
+    if not isinstance(outputs, dict) or set(outputs) - {"familiarity"} != {"logit", "heatmap"}:
         raise UsageError(f"{path}: has no outputs 'logit' and 'heatmap'; give the network.keras of bonefrac-train")
     return network
 
@@ -51,10 +51,13 @@ def to_onnx(network: keras.Model, slope: float, offset: float) -> onnx.ModelProt
     @tf.function(input_signature=signature)
     def engine_graph(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
         outputs = network(tf.cast(pixels, tf.float32), training=False)
-        return {
+        found = {
             "probability": tf.sigmoid(outputs["logit"] * slope + offset, name="probability"),
             "heatmap": tf.sigmoid(outputs["heatmap"], name="heatmap"),
         }
+        if "familiarity" in outputs:
+            found["familiarity"] = tf.identity(outputs["familiarity"], name="familiarity")
+        return found
 
     model, _ = tf2onnx.convert.from_function(engine_graph, signature, opset=OPSET)
     _name_batch(model)

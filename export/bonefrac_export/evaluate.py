@@ -1,49 +1,27 @@
-"""What a bundle's card states: figures on films that training never saw, each with its 95 % interval."""
+"""What a bundle's card states: figures on films that training never saw, each with its 95 % interval.
+
+They are those of `bonefrac-bench accuracy`; here points and level are chosen, and figures become the card's words.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
-from sklearn.metrics import roc_auc_score
 
 from bonefrac.errors import BonefracError
-from bonefrac.labelled import LabelledFilm
 from bonefrac.model import Model
-from bonefrac.preprocess import ToFilm
-from bonefrac.regions import find_regions
-from bonefrac.results import Region
+from bonefrac_benchmarks.accuracy import (
+    Films,
+    Judged,
+    centre_hits,
+    counted,
+    false_regions,
+    measure,
+    regions_of,
+    shown,
+)
 
-_DRAWS = 2000
 _FALSE_REGIONS = 0.3
-
-
-@dataclass(frozen=True)
-class Films:
-    """Films as the model sees them: `pixels` uint8 (n, height, width, 1), maps back and sizes (width, height)."""
-
-    labels: list[LabelledFilm]
-    pixels: NDArray[np.uint8]
-    to_film: list[ToFilm]
-    sizes: list[tuple[int, int]]
-
-    @property
-    def fractured(self) -> NDArray[np.bool_]:
-        return np.array([film.fractured for film in self.labels])
-
-    @property
-    def groups(self) -> list[str]:
-        return [film.group for film in self.labels]
-
-
-def predict(model: Model, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-    """Probabilities (n,) as the engine's rows have them, to four digits, and heat maps (n, h, w)."""
-    parts = [model.predict(pixels[at : at + 4]) for at in range(0, len(pixels), 4)]
-    probability = np.concatenate([part[0] for part in parts])
-    return np.array([round(float(p), 4) for p in probability]), np.concatenate([part[1] for part in parts])
 
 
 def operating_points(fractured: NDArray[np.bool_], probability: NDArray[np.float64]) -> tuple[float, float]:
@@ -61,28 +39,6 @@ def operating_points(fractured: NDArray[np.bool_], probability: NDArray[np.float
     return float(min(sensitive, specific)), float(specific)
 
 
-def regions_of(films: Films, heatmaps: NDArray[np.float32], model: Model, level: float) -> list[tuple[Region, ...]]:
-    """Every film's regions at `level`, whatever its probability."""
-    spec = model.manifest.input
-    return [
-        find_regions(heatmap, level, spec, to_film, size)
-        for heatmap, to_film, size in zip(heatmaps, films.to_film, films.sizes, strict=True)
-    ]
-
-
-def centre_hits(films: Films, regions: list[tuple[Region, ...]]) -> NDArray[np.bool_]:
-    """For each fractured film with boxes: does the best region's centre lie in a true box? No region is a miss."""
-    return np.array([
-        any(
-            x0 <= (r.box[0] + r.box[2]) / 2 <= x1 and y0 <= (r.box[1] + r.box[3]) / 2 <= y1
-            for r in found[:1]
-            for x0, y0, x1, y1 in film.boxes
-        )
-        for film, found in zip(films.labels, regions, strict=True)
-        if film.fractured and film.boxes
-    ])  # fmt: skip
-
-
 def region_level(films: Films, probability: NDArray[np.float64], heatmaps: NDArray[np.float32], model: Model) -> float:
     """The level at which the most best regions have their centre in a true box while films without fracture show fewer
     than `_FALSE_REGIONS` regions in the mean; of equals, the highest."""
@@ -94,52 +50,31 @@ def region_level(films: Films, probability: NDArray[np.float64], heatmaps: NDArr
     return max(found)[1]
 
 
-def false_regions(films: Films, regions: list[tuple[Region, ...]], shown: NDArray[np.bool_]) -> float:
-    """Regions on a film without fracture, in the mean; only films that are `shown` to be suspicious have any."""
-    counts = [len(found) if seen else 0 for found, seen in zip(regions, shown, strict=True)]
-    return float(np.mean(np.array(counts)[~films.fractured]))
-
-
 def wilson(successes: int, trials: int) -> str:
-    """A share with its Wilson score interval, 95 % (Wilson, JASA 22:209, 1927)."""
-    interval = binomtest(successes, trials).proportion_ci(method="wilson")
-    return f"{successes / trials:.3f} ({interval.low:.3f} to {interval.high:.3f}), {successes} of {trials}"
+    """A share with its Wilson score interval, 95 %, and the count."""
+    return shown(counted(successes, trials))
 
 
-def by_group(
-    statistic: Callable[[NDArray[np.bool_], NDArray[np.float64]], float],
-    films: Films,
-    probability: NDArray[np.float64],
-) -> tuple[float, float, float]:
-    """(value, low, high): 95 % percentile bootstrap over groups, for films of one group are not independent."""
-    names, group_of = np.unique(films.groups, return_inverse=True)
-    members = [np.flatnonzero(group_of == index) for index in range(len(names))]
-    fractured, rng = films.fractured, np.random.default_rng(0)
-    draws = []
-    for _ in range(_DRAWS):
-        rows = np.concatenate([members[index] for index in rng.integers(0, len(names), len(names))])
-        if 0 < fractured[rows].sum() < len(rows):
-            draws.append(statistic(fractured[rows], probability[rows]))
-    low, high = np.percentile(draws, (2.5, 97.5))
-    return float(statistic(fractured, probability)), float(low), float(high)
-
-
-def figures(films: Films, model: Model) -> dict[str, str]:
-    """The card's figures of a finished bundle, measured through the engine."""
-    probability, heatmaps = predict(model, films.pixels)
-    fractured, points = films.fractured, model.manifest.operating_points
-    value, low, high = by_group(lambda truth, p: float(roc_auc_score(truth, p)), films, probability)
-    found: dict[str, str] = {
-        "films": f"{len(fractured)}, {int(fractured.sum())} with a fracture, in {len(set(films.groups))} groups",
-        "AUROC": f"{value:.3f} ({low:.3f} to {high:.3f}, bootstrap over groups)",
+def figures(judged: Judged) -> dict[str, str]:
+    """The card's figures of a finished bundle, measured through the engine. What begins with `among` is of a part of
+    the films, at the specific point: parts of a sentence between semicolons, which the card makes cells of."""
+    measured = measure(judged)
+    found = {
+        "films": f"{measured['films']}, {measured['fractured']} with a fracture, in {measured['groups']} groups",
+        "AUROC": f"{shown(measured['ranking']['auroc'])}, bootstrap over groups",
     }
-    for name, point in (("specific", points.specific), ("sensitive", points.sensitive)):
-        called = probability >= point
-        found[f"sensitivity at the {name} point"] = wilson(int((called & fractured).sum()), int(fractured.sum()))
-        found[f"specificity at the {name} point"] = wilson(int((~called & ~fractured).sum()), int((~fractured).sum()))
-    regions = regions_of(films, heatmaps, model, model.manifest.region_level)
-    hits = centre_hits(films, regions)
-    found["best region's centre in a true box"] = wilson(int(hits.sum()), len(hits))
-    shown = false_regions(films, regions, probability >= points.sensitive)
-    found["regions shown on a film without fracture"] = f"{shown:.2f} in the mean"
+    for name in ("specific", "sensitive"):
+        for figure in ("sensitivity", "specificity"):
+            found[f"{figure} at the {name} point"] = shown(measured["points"][name][figure])
+    places = measured["localisation"]
+    found["best region's centre in a true box"] = shown(places["best_region_centre_in_box"])
+    shown_regions = places["regions_on_a_film_without_fracture"]["value"]
+    found["regions shown on a film without fracture"] = f"{shown_regions:.2f} in the mean"
+    parts = [(f"of the {row['of']}", row) for row in measured["body_regions"]]
+    parts += [(row["of"], row) for row in measured["hardware"]]
+    for part, row in parts:
+        found[f"among films {part}"] = "; ".join([
+            f"{row['films']}, {row['fractured']} with a fracture",
+            *(f"{name} {shown(row[name.lower()])}" for name in ("AUROC", "sensitivity", "specificity")),
+        ])  # fmt: skip
     return found

@@ -17,7 +17,8 @@ from bonefrac.errors import BonefracError
 
 # Clip (ReLU6) must be among them, or a Quantize/Dequantize pair stays on both sides of each activation.
 _QUANTIZED = ["Conv", "Clip", "Add", "Resize"]
-_IN_FLOAT = ("heat_logit", "whole_logit")  # in int8, scores would come in steps of 1/256
+_IN_FLOAT = ("heat_logit",)  # in int8, scores would come in steps of 1/256
+_POOLS = ("GlobalAveragePool", "ReduceMean")  # what follows is of the film, and small
 _SCALE, _ZERO = 1 / 128, 127  # the network sees (pixels - 127) / 128: that is uint8 already
 
 
@@ -78,7 +79,11 @@ def _float_nodes(model: onnx.ModelProto, entry: str) -> list[str]:
     names: list[str] = []
     reached: set[str] = set()
     for node in model.graph.node:  # in topological order
-        if reached & set(node.input) or any(part in name for part in _IN_FLOAT for name in node.input):
+        if (
+            node.op_type in _POOLS
+            or reached & set(node.input)
+            or any(part in name for part in _IN_FLOAT for name in node.input)
+        ):
             reached |= set(node.output)
             names.append(node.name)
     for node in model.graph.node:

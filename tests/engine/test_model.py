@@ -113,7 +113,7 @@ def test_a_value_of_another_type_is_refused(bundle: Path, where: str, value: obj
 @pytest.mark.parametrize(
     ("where", "value"),
     [
-        ("format", 2),
+        ("format", 1),
         ("format", "1"),
         ("format", True),
         ("format", GONE),
@@ -306,12 +306,12 @@ def inputs(model: Model, drawn: Make) -> Any:
 
 
 def test_predict_gives_probabilities_and_heat_maps(model: Model, inputs: Any) -> None:
-    probability, heatmap = model.predict(inputs)
-    assert probability.shape == (6,)
-    assert probability.dtype == heatmap.dtype == np.float32
+    probability, heatmap, familiarity = model.predict(inputs)
+    assert probability.shape == familiarity.shape == (6,)
+    assert probability.dtype == heatmap.dtype == familiarity.dtype == np.float32
     assert heatmap.shape[0] == 6
     assert heatmap.shape[1] * 16 >= model.manifest.input.height
-    for values in (probability, heatmap):
+    for values in (probability, heatmap, familiarity):
         assert 0 <= values.min() <= values.max() <= 1
     assert np.ptp(probability) > 0.1
 
@@ -322,10 +322,13 @@ def test_a_films_scores_do_not_depend_on_its_batch(
     request: pytest.FixtureRequest, inputs: Any, precision: str, order: list[int]
 ) -> None:
     model: Model = request.getfixturevalue("model" if precision == "int8" else "float_model")
-    probability, heatmap = model.predict(inputs)
-    other_probability, other_heatmap = model.predict(inputs[order])
-    assert np.array_equal(other_probability, probability[order])
-    assert np.array_equal(other_heatmap, heatmap[order])
+    together, otherwise = model.predict(inputs), model.predict(inputs[order])
+    for ours, others in zip(together, otherwise, strict=True):
+        assert np.array_equal(others, ours[order])
+
+
+def test_drawn_films_are_familiar_and_noise_is_not(model: Model, inputs: Any) -> None:
+    assert [model.is_familiar(float(value)) for value in model.predict(inputs).familiarity] == [True] * 4 + [False] * 2
 
 
 def test_the_points_divide_the_findings(model: Model) -> None:

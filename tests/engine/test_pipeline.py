@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from bonefrac import pipeline
 from bonefrac.decode import MAX_BYTES, decode
 from bonefrac.errors import NotAnalysed, OutputError
-from bonefrac.model import Model
+from bonefrac.model import Model, Scores
 from bonefrac.pipeline import Examiner, Unchanged, View, examine
 from bonefrac.results import Failure, Finding, Radiograph
 from bonefrac.sources import FilmFile
@@ -88,11 +88,12 @@ def test_regions_are_told_only_with_a_suspicion(
     class Hot:
         manifest = model.manifest
         finding = staticmethod(model.finding)
+        is_familiar = staticmethod(model.is_familiar)
 
-        def predict(self, batch: Any) -> tuple[Any, Any]:
+        def predict(self, batch: Any) -> Scores:
             heatmap = np.zeros((len(batch), 20, 20), np.float32)
             heatmap[:, 8:12, 8:12] = 1
-            return np.full(len(batch), probability, np.float32), heatmap
+            return Scores(np.full(len(batch), probability, np.float32), heatmap, np.ones(len(batch), np.float32))
 
     hot: Any = Hot()
     findings = [result for result in examine(films, Examiner(hot)) if isinstance(result, Finding)]
@@ -233,9 +234,32 @@ def test_illustrate_sees_what_the_model_saw(films: list[FilmFile], expected: dic
     for film in films:
         if film.name in found:
             assert views[film.name].data == film.path.read_bytes()
-            probability, heatmap = model.predict(views[film.name].pixels[None])
-            assert expected[film.name].probability == round(float(probability[0]), 4)
-            assert np.array_equal(views[film.name].heatmap, heatmap[0])
+            scores = model.predict(views[film.name].pixels[None])
+            assert expected[film.name].probability == round(float(scores.probability[0]), 4)
+            assert np.array_equal(views[film.name].heatmap, scores.heatmap[0])
+
+
+def test_what_is_unlike_the_models_films_gets_no_finding(tmp_path: Path, model: Model) -> None:
+    """Noise, a page of text and a chessboard have size and contrast enough to be decoded; no picture is made."""
+    rng = np.random.default_rng(0)
+    page = np.full((900, 700), 250, np.uint8)
+    for line in range(40):
+        cv2.putText(page, "Dear colleague, thank you for", (30, 40 + 21 * line), 0, 0.9, 10, 2)
+    board = np.kron(np.indices((9, 7)).sum(axis=0) % 2, np.ones((100, 100), int)) * 255
+    for name, pixels in (("noise", rng.integers(0, 256, (900, 700))), ("page", page), ("board", board)):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), pixels.astype(np.uint8))
+    drawn: list[str] = []
+
+    def illustrate(finding: Finding, view: View) -> Finding:
+        drawn.append(finding.source.path)
+        return finding
+
+    results = list(examine(films_of(tmp_path), Examiner(model, illustrate=illustrate)))
+    assert [(result.status, result.message) for result in results if isinstance(result, Failure)] == [
+        ("not_analysed", "unlike the films this model was made for")
+    ] * 3
+    assert {(result.width, result.height) for result in results} == {(700, 900)}
+    assert drawn == []
 
 
 def test_a_full_disk_while_drawing_ends_the_run_in_our_words(films: list[FilmFile], model: Model) -> None:

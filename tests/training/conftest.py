@@ -38,12 +38,10 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def settings(collection: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FitSettings:
-    """A run of `cnn` of seconds: 2 epochs of 4 steps. Its intervals, which take seconds too, are rough."""
-    from bonefrac_training import figures
+def settings(collection: Path, tmp_path: Path) -> FitSettings:
+    """A run of `cnn` of seconds: 2 epochs of 4 steps."""
     from bonefrac_training.fit import FitSettings
 
-    monkeypatch.setattr(figures, "_DRAWS", 20)
     return FitSettings(collection, tmp_path / "run", model="cnn", image_size=64, epochs=2, batch_size=8)
 
 

@@ -13,36 +13,13 @@ from click.testing import CliRunner
 pytest.importorskip("keras", reason='needs the extra: pip install ".[train]"', exc_type=ImportError)
 
 from bonefrac_training.cli import main
-from bonefrac_training.figures import by_group, figures, sensitivity_at
+from bonefrac_training.figures import figures
 from bonefrac_training.films import Inputs
 
 
 def films(fractured: list[int], groups: list[str], boxes: tuple[Any, ...] = ()) -> Inputs:
     pixels = np.zeros((len(groups), 64, 64, 1), np.uint8)
     return Inputs(pixels, np.array(fractured, bool), boxes or ((),) * len(groups), tuple(groups))
-
-
-def test_sensitivity_is_that_of_the_best_threshold_that_is_specific_enough() -> None:
-    truth = np.array([0] * 10 + [1] * 4, bool)
-    scores = np.array([*range(10), 8.5, 9.5, 3, 20], float)
-    assert sensitivity_at(truth, scores, 0.90) == 0.75  # above 8 lies one of ten without a fracture
-    assert sensitivity_at(truth, scores, 1.0) == 0.5
-    assert sensitivity_at(truth, -scores, 1.0) == 0.0
-
-
-def test_intervals_are_drawn_over_groups() -> None:
-    """Ten films that are one another's copies are one film: the interval is as wide as without the copies."""
-    rng = np.random.default_rng(0)
-    values = rng.normal(0, 1, 30)
-    alone = by_group(lambda rows: float(values[rows].mean()), [f"g{i}" for i in range(30)])
-    copies = np.repeat(values, 10)
-    together = by_group(lambda rows: float(copies[rows].mean()), [f"g{i // 10:02d}" for i in range(300)])
-    apart = by_group(lambda rows: float(copies[rows].mean()), [f"g{i}" for i in range(300)])
-    width = {name: f["high"] - f["low"] for name, f in (("alone", alone), ("together", together), ("apart", apart))}
-    assert width["together"] == pytest.approx(width["alone"], rel=0.1)
-    assert width["apart"] < 0.5 * width["alone"]
-    assert alone["low"] < alone["value"] < alone["high"]
-    assert width["alone"] == pytest.approx(2 * 1.96 * values.std() / np.sqrt(30), rel=0.15)
 
 
 def test_a_classifiers_figures_point_the_right_way() -> None:

@@ -138,7 +138,7 @@ def test_the_readmes_two_commands_make_a_flagship(settings: FitSettings, tmp_pat
         done = CliRunner().invoke(main, ["fit", "--data", data, "--epochs", "1", *words])
         assert done.exit_code == 0, done.output
     network = keras.saving.load_model(Path(second, "network.keras"), compile=False, safe_mode=True)
-    assert set(network.output) == {"logit", "heatmap"}
+    assert set(network.output) == {"logit", "heatmap", "familiarity"}
     assert network.inputs[0].shape == (None, 96, 96, 1)
     facts = json.loads(Path(second, "training.json").read_text())
     assert facts["began_with"]["weights"].startswith("lite.npz, sha256 ")

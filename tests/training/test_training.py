@@ -60,14 +60,20 @@ def test_the_focal_loss_is_the_papers() -> None:
     assert float(np.asarray(focal_loss(truth, logits))) == pytest.approx(terms.sum() / 2, rel=1e-5)
 
 
-def test_the_exported_logit_is_the_mean_of_both_heads() -> None:
+def test_a_cell_without_a_say_has_no_loss() -> None:
+    truth, logits = np.array([[1.0, 0.0]], np.float32), np.array([[2.0, -1.0]], np.float32)
+    more = np.array([[1.0, 0.0, -1.0]], np.float32), np.array([[2.0, -1.0, 9.0]], np.float32)
+    assert float(np.asarray(focal_loss(*more))) == pytest.approx(float(np.asarray(focal_loss(truth, logits))))
+
+
+def test_the_exported_logit_is_that_of_the_highest_cells() -> None:
     network = flagship(SIZE)
     pixels = np.random.default_rng(0).uniform(0, 255, (3, SIZE, SIZE, 1)).astype(np.float32)
     outputs, exported = network(pixels, training=False), for_export(network)(pixels, training=False)
     outputs = {name: np.asarray(value) for name, value in outputs.items()}
-    highest = np.sort(outputs["heatmap"].reshape(3, -1), axis=1)[:, -4:].mean(axis=1)
-    assert np.allclose(outputs["local"], highest, atol=1e-5)
-    assert np.allclose(exported["logit"], (outputs["local"] + outputs["whole"]) / 2, atol=1e-5)
+    highest = np.sort(outputs["heatmap"].reshape(3, -1), axis=1)[:, -8:].mean(axis=1)
+    assert set(exported) == {"logit", "heatmap"}
+    assert np.allclose(exported["logit"], highest, atol=1e-5)
 
 
 def test_weights_that_do_not_fit_to_the_last_array_are_refused(tmp_path: Path) -> None:

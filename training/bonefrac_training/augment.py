@@ -17,6 +17,7 @@ GEOMETRY = ("rotation", "zoom", "shift", "flips")
 TONE = ("gamma", "contrast", "brightness", "noise")
 AUGMENTATIONS = (*GEOMETRY, *TONE, "collimation")
 _COLLIMATED = 0.3  # of the films
+_WHITE = 0.15  # of those: some machines print the shutters white
 _EDGE_PX = 2.0  # a box stays that far inside the field
 Matrix = NDArray[np.float64]
 
@@ -62,7 +63,7 @@ def random_tone(
 def random_collimation(
     rng: np.random.Generator, pixels: NDArray[np.float32], corners: NDArray[np.float64]
 ) -> NDArray[np.float32]:
-    """A field with straight, perhaps slanting edges, dark outside, on some of the films (size, size).
+    """A field with straight, perhaps slanting edges, on some of the films (size, size); dark outside, seldom white.
 
     Each side is drawn in by up to a quarter; the `corners` (n, 4, 2) of boxes stay inside.
     """
@@ -71,7 +72,9 @@ def random_collimation(
     inwards = (
         np.where(rng.random((2, 2)) < 0.6, rng.uniform(0.03, 0.25, (2, 2)), -1.0) * size
     )  # left, top; right, below
-    dark = rng.uniform(0, 50) * (rng.random() < 0.5)
+    outside = rng.uniform(0, 50) * (rng.random() < 0.5)
+    if rng.random() < _WHITE:
+        outside = 255 - outside
     if not chosen:
         return pixels
     turn = np.array([(np.cos(slant), -np.sin(slant)), (np.sin(slant), np.cos(slant))])
@@ -80,4 +83,4 @@ def random_collimation(
     high = np.maximum(size / 2 - inwards[1], inside.max(axis=0, initial=-np.inf) + _EDGE_PX)
     field = np.array([(low[0], low[1]), (high[0], low[1]), (high[0], high[1]), (low[0], high[1])]) @ turn.T + size / 2
     open_ = cv2.fillConvexPoly(np.zeros(pixels.shape, np.uint8), np.rint(field).astype(np.int32), 1)
-    return np.where(open_ == 1, pixels, np.float32(dark)).astype(np.float32)
+    return np.where(open_ == 1, pixels, np.float32(outside)).astype(np.float32)

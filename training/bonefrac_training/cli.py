@@ -40,6 +40,8 @@ def main() -> None:
 )
 @click.option("--frozen-epochs", type=click.IntRange(0),
               help="With ImageNet weights: epochs before the trunk learns too. 1, flagship 0.")  # fmt: skip
+@click.option("--fixed-until", metavar="LAYER",
+              help="This layer and those before it never learn, which saves time where they are good.")  # fmt: skip
 @click.option("--without", multiple=True, metavar="NAME",
               help="Leave out an augmentation: rotation, zoom, shift, flips, gamma, contrast, brightness, noise or "
               "collimation. Repeatable.")  # fmt: skip

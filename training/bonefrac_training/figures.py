@@ -2,60 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
+from bonefrac_benchmarks.statistics import Statistic, auprc, auroc, by_group, mean, sensitivity_at
 from bonefrac_training.films import Inputs
 from bonefrac_training.kinds import Arrays, best_iou
 
-_DRAWS = 2000
 SPECIFICITY = 0.90
 ENOUGH_IOU = 0.3
-Rows = NDArray[np.intp]
-
-
-def sensitivity_at(truth: NDArray[np.bool_], scores: NDArray[np.floating[Any]], specificity: float) -> float:
-    """The highest sensitivity of all thresholds with at least that specificity."""
-    false_positive, true_positive, _ = roc_curve(truth, scores)
-    return float(true_positive[false_positive <= 1 - specificity + 1e-12].max())
-
-
-def by_group(statistic: Callable[[Rows], float | None], groups: Sequence[str]) -> dict[str, float]:
-    """`value`, `low`, `high`: a statistic of rows, and its 95 % percentile bootstrap over groups, for films of one
-    group are not independent (Efron and Tibshirani, 1993, chapter 13). Draws that give None do not count."""
-    names, group_of = np.unique(groups, return_inverse=True)
-    members = [np.flatnonzero(group_of == index) for index in range(len(names))]
-    rng = np.random.default_rng(0)
-    draws = []
-    for _ in range(_DRAWS):
-        found = statistic(np.concatenate([members[index] for index in rng.integers(0, len(names), len(names))]))
-        if found is not None:
-            draws.append(found)
-    value = statistic(np.arange(len(groups)))
-    low, high = np.percentile(draws, (2.5, 97.5)) if draws else (np.nan, np.nan)
-    return {
-        "value": round(np.nan if value is None else float(value), 4),
-        "low": round(float(low), 4),
-        "high": round(float(high), 4),
-    }
 
 
 def classifier_figures(outputs: Arrays, films: Inputs) -> dict[str, Any]:
     """AUROC with its interval, AUPRC, sensitivity at a specificity of 0.90."""
     truth, scores = films.fractured, outputs["logit"].astype(np.float64)
-
-    def auroc(rows: Rows) -> float | None:
-        some = truth[rows]
-        return float(roc_auc_score(some, scores[rows])) if 0 < some.sum() < len(some) else None
-
+    once = np.ones((1, len(truth)))
+    at_specificity = sensitivity_at(truth, scores, once, specificity=SPECIFICITY)
     return {
-        "auroc": by_group(auroc, films.groups),
-        "auprc": round(float(average_precision_score(truth, scores)), 4),
-        "sensitivity_at_specificity_0.90": round(sensitivity_at(truth, scores, SPECIFICITY), 4),
+        "auroc": _interval(lambda weights: auroc(truth, scores, weights), films.groups),
+        "auprc": round(float(auprc(truth, scores, once)[0]), 4),
+        "sensitivity_at_specificity_0.90": round(float(at_specificity[0]), 4),
     }
 
 
@@ -64,8 +32,8 @@ def box_figures(outputs: Arrays, films: Inputs) -> dict[str, Any]:
     overlap = best_iou(outputs["box"], films)
     groups = [group for group, boxed in zip(films.groups, films.boxed, strict=True) if boxed]
     return {
-        "mean_iou": by_group(lambda rows: float(overlap[rows].mean()), groups),
-        "iou_from_0.3": by_group(lambda rows: float((overlap[rows] >= ENOUGH_IOU).mean()), groups),
+        "mean_iou": _interval(lambda weights: mean(overlap, weights), groups),
+        "iou_from_0.3": _interval(lambda weights: mean(overlap >= ENOUGH_IOU, weights), groups),
     }
 
 
@@ -74,3 +42,7 @@ def figures(outputs: Arrays, films: Inputs) -> dict[str, Any]:
     measured = box_figures(outputs, films) if "box" in outputs else classifier_figures(outputs, films)
     on = {"films": len(films.fractured), "fractured": int(films.fractured.sum()), "groups": len(set(films.groups))}
     return {**measured, "validated_on": on}
+
+
+def _interval(statistic: Statistic, groups: Sequence[str]) -> dict[str, float]:
+    return {name: round(value, 4) for name, value in vars(by_group(statistic, groups)).items()}

@@ -18,10 +18,12 @@ from bonefrac_training import checkpoint
 from bonefrac_training.augment import AUGMENTATIONS
 from bonefrac_training.batches import Batches
 from bonefrac_training.checkpoint import State
-from bonefrac_training.films import load_inputs
+from bonefrac_training.familiarity import add_familiarity
+from bonefrac_training.films import Inputs, load_inputs
+from bonefrac_training.fused import for_training
 from bonefrac_training.networks import Network, find
 from bonefrac_training.schedule import Schedule
-from bonefrac_training.split import Split, read_split
+from bonefrac_training.split import read_split
 from bonefrac_training.trainer import Limits, Trainer
 from bonefrac_training.weights import load_application, load_trained
 
@@ -47,6 +49,7 @@ class FitSettings:
     seed: int = 1
     batch_size: int = 16
     frozen_epochs: int | None = None
+    fixed_until: str | None = None
     positive_class: str | None = None
     split: Path | None = None
     mixed_precision: bool = False
@@ -71,9 +74,16 @@ def fit(settings: FitSettings) -> Path:
     )  # fmt: skip
     facts = {**provenance(settings), "films": split.digest}
     state = _state(settings, facts)
-    trainer = _trainer(settings, network, split, state)
+    size, cache = int(settings.image_size or 0), settings.out.parent / "cache"
+    train, validation = (load_inputs(films, size, cache) for films in (split.train, split.validation))
+    batches = Batches(
+        train, network.of_kind, seed=settings.seed, size=settings.batch_size, without=settings.without
+    )  # fmt: skip
+    trainer = _trainer(settings, network, batches, validation, state)
     _write_facts(settings, facts)
     print(f"{settings.out}: ended, {trainer.train()}; best epoch {trainer.best}", flush=True)
+    if network.features:
+        add_familiarity(settings.out / "network.keras", network.features, train.pixels)
     return settings.out
 
 
@@ -139,25 +149,32 @@ def _state(settings: FitSettings, facts: dict[str, Any]) -> State:
     return state
 
 
-def _trainer(settings: FitSettings, network: Network, split: Split, state: State) -> Trainer:
+def _trainer(settings: FitSettings, network: Network, batches: Batches, validation: Inputs, state: State) -> Trainer:
     size = int(settings.image_size or 0)
-    cache = settings.out.parent / "cache"
-    train, validation = (load_inputs(films, size, cache) for films in (split.train, split.validation))
-    batches = Batches(
-        train, network.of_kind, seed=settings.seed, size=settings.batch_size, without=settings.without
-    )  # fmt: skip
     schedule = Schedule(
         len(batches), settings.epochs, float(settings.learning_rate or 0), int(settings.frozen_epochs or 0)
     )
     minutes = settings.budget_minutes
     limits = Limits(settings.patience, float("inf") if minutes is None else minutes * 60, settings.checkpoint_s)
     keras.utils.set_random_seed(settings.seed)
-    with _precision(mixed=settings.mixed_precision):
-        model = network.build(size)
-    plain = network.build(size) if settings.mixed_precision else model
+    plain = network.build(size)
     if not state.step:
-        _begin_with(model, network, settings)
+        _begin_with(plain, network, settings)
+    model = for_training(plain)
+    if settings.mixed_precision:
+        with _precision(mixed=True):
+            model = network.build(size)
+        model.set_weights(plain.get_weights())
+    if settings.fixed_until:
+        network = replace(network, fixed=_layers_until(plain, settings.fixed_until))
     return Trainer(network, model, plain, batches, validation, schedule, limits, state, settings.out)
+
+
+def _layers_until(model: keras.Model, last: str) -> frozenset[str]:
+    names = [layer.name for layer in model.layers]
+    if last not in names:
+        raise UsageError(f"--fixed-until {last}: the network has no such layer; its layers are {', '.join(names)}")
+    return frozenset(names[: names.index(last) + 1])
 
 
 def _begin_with(model: keras.Model, network: Network, settings: FitSettings) -> None:

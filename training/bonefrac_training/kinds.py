@@ -12,14 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from bonefrac_training.augment import moved
 from bonefrac_training.box import iou
 from bonefrac_training.films import Inputs
 from bonefrac_training.flagship import STRIDE, focal_loss, for_export
 
 Arrays = dict[str, NDArray[np.float32]]
 Corners = NDArray[np.float64]  # (n, 4, 2): what `augment.moved` gives for one film
-_STAY = np.eye(2, 3)
 
 
 def uncompiled(model: keras.Model) -> keras.Model:
@@ -43,11 +41,16 @@ class Kind:
     exported: Callable[[keras.Model], keras.Model] = uncompiled
 
 
-def heat_target(corners: Corners, size: int) -> NDArray[np.uint8]:
-    """Cells that a box touches: uint8 (size/16, size/16), 0 or 1."""
-    cells = np.zeros((size // STRIDE, size // STRIDE), np.uint8)
-    for box in corners:
-        cv2.fillConvexPoly(cells, np.floor(box / STRIDE).astype(np.int32), 1)
+def heat_target(corners: Corners, size: int) -> NDArray[np.int8]:
+    """What each cell of the map shall say: int8 (size/STRIDE, size/STRIDE), 1 in the middle half of a box, -1 (nothing:
+    no loss) where the rest of one touches, 0 elsewhere. A box is drawn wider than its fracture."""
+    cells = np.zeros((size // STRIDE, size // STRIDE), np.int8)
+    for part, says in ((1.0, -1), (0.5, 1)):
+        for box in corners:
+            centre = box.mean(axis=0)
+            touched = np.zeros(cells.shape, np.uint8)
+            cv2.fillConvexPoly(touched, np.floor((centre + (box - centre) * part) / STRIDE).astype(np.int32), 1)
+            cells[touched == 1] = says
     return cells
 
 
@@ -90,11 +93,12 @@ def _box_row(outputs: Arrays, films: Inputs) -> dict[str, float]:
 
 
 def _heatmap_row(outputs: Arrays, films: Inputs) -> dict[str, float]:
-    """AUROC, and how often the map's peak lies in a cell that a box touches."""
-    hits = [
-        heat_target(moved(films.boxes[row], _STAY), films.size).flat[outputs["heatmap"][row].argmax()]
-        for row in np.flatnonzero(films.boxed)
-    ]
+    """AUROC, and on how many films with boxes the centre of the map's highest cell lies inside one."""
+    hits = []
+    for row in np.flatnonzero(films.boxed):
+        heat = outputs["heatmap"][row]
+        y, x = (np.array(np.unravel_index(heat.argmax(), heat.shape)) + 0.5) * STRIDE
+        hits.append(any(x0 <= x <= x1 and y0 <= y <= y1 for x0, y0, x1, y1 in films.boxes[row]))
     return {**_auroc(outputs, films), "peak_in_box": round(float(np.mean(hits)), 4) if hits else 0.0}
 
 

@@ -27,7 +27,8 @@ class Network:
     build: size in px -> model; `grey` float32 (N, size, size, 1), 0..255, bone bright, in; its kind's outputs out.
     trunk: layers whose names begin so are frozen in the first phase. imagenet: fills the trunk from an `.npz`.
     application: keras.applications' name, where `--weights imagenet` can be downloaded. frozen_epochs: length of the
-    first phase when the trunk has ImageNet weights.
+    first phase when the trunk has ImageNet weights. fixed: layers that never learn in a run. features: the layer whose
+    output, pooled, tells how like the training films a film is; "" where that is not asked.
     """
 
     build: Callable[[int], keras.Model]
@@ -39,6 +40,8 @@ class Network:
     imagenet: Callable[[keras.Model, Path], None] | None = None
     application: str | None = None
     frozen_epochs: int = 1
+    fixed: frozenset[str] = frozenset()
+    features: str = ""
 
     @property
     def of_kind(self) -> Kind:
@@ -47,7 +50,9 @@ class Network:
     def freeze(self, model: keras.Model, *, frozen: bool) -> None:
         """Hold the trunk's weights and batch statistics still, or let them learn."""
         for layer in model.layers:
-            if layer.name.startswith(self.trunk):
+            if layer.name in self.fixed:
+                layer.trainable = False
+            elif layer.name.startswith(self.trunk):
                 layer.trainable = not frozen
 
 
@@ -83,6 +88,7 @@ NETWORKS = {
     "flagship": Network(
         flagship, "heatmap", "EfficientNet-Lite0 with a heat map trained from boxes",
         image_size=448, trunk=("stem", "block", "top"), imagenet=load_imagenet, frozen_epochs=0,
+        features="top_relu",
     ),
 }  # fmt: skip
 

@@ -186,10 +186,10 @@ class Trainer:
     def _write_networks(self) -> None:
         """`model.keras` to go on from, `network.keras` for export, `best.keras`, the figures, history and page."""
         exported = self._float32()
-        _save_network(uncompiled(self._plain), self._out / "model.keras")
-        _save_network(exported, self._out / "network.keras")
+        save_network(uncompiled(self._plain), self._out / "model.keras")
+        save_network(exported, self._out / "network.keras")
         if self.best == len(self._state.history):
-            _save_network(exported, self._out / "best.keras")
+            save_network(exported, self._out / "best.keras")
         self._write_reports(exported)
 
     def _write_reports(self, exported: keras.Model) -> None:
@@ -222,7 +222,8 @@ class Trainer:
             file.write(("\n".join([",".join(_STEP_COLUMNS), *rows]) + "\n").encode())
 
 
-def _save_network(network: keras.Model, path: Path) -> None:
+def save_network(network: keras.Model, path: Path) -> None:
+    """Whole or not at all."""
     part = path.with_suffix(".part.keras")
     network.save(part)
     part.replace(path)

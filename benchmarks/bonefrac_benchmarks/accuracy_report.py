@@ -1,0 +1,43 @@
+"""`accuracy.json`, `accuracy.md` and `accuracy.html`: the same figures for a program, a repository and a person."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from bonefrac.errors import OutputError
+from bonefrac.sinks import atomic
+from bonefrac_benchmarks.accuracy_tables import about, caption, tables
+from bonefrac_benchmarks.curves import draw
+from bonefrac_benchmarks.gallery import false_alarms, misses
+from bonefrac_benchmarks.judged import Judged
+
+
+def write_report(out: Path, figures: dict[str, Any], judged: Judged) -> None:
+    """Write the three. Raises OutputError where the folder `out` cannot be written to."""
+    shared = {"about": about(figures), "tables": tables(figures), "caption": caption(figures), "figures": figures}
+    curves, missed, alarms = draw(figures, judged), misses(judged), false_alarms(judged)
+    texts = {
+        "accuracy.json": json.dumps(figures, indent=1, allow_nan=False) + "\n",
+        "accuracy.md": _template("accuracy.md").render(shared),
+        "accuracy.html": _template("accuracy.html").render(shared, curves=curves, misses=missed, alarms=alarms),
+    }
+    try:
+        for name, text in texts.items():
+            with atomic(out / name) as file:
+                file.write(text.encode("utf-8", "backslashreplace"))
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be written to: {error.strerror}; name another folder with --out") from error
+
+
+def _template(name: str) -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.ChoiceLoader([jinja2.PackageLoader("bonefrac_benchmarks"), jinja2.PackageLoader("bonefrac")]),
+        autoescape=name.endswith(".html"), undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )  # fmt: skip
+    environment.filters["cell"] = lambda text: str(text).replace("|", "\\|")
+    return environment.get_template(name)

@@ -1,0 +1,92 @@
+"""`bonefrac-bench accuracy`: a bundle's file on labelled films, measured as its card was, and the report of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bonefrac.errors import OutputError, UsageError
+from bonefrac.model import Model, find_bundle
+from bonefrac_benchmarks.accuracy import compare, judge, measure
+from bonefrac_benchmarks.accuracy_tables import about, summary
+from bonefrac_benchmarks.judged import Judged, load
+from bonefrac_benchmarks.machine import this_machine
+from bonefrac_benchmarks.split import choose
+
+_PRECISIONS = ("int8", "float32")
+
+
+@dataclass(frozen=True)
+class AccuracySettings:
+    """What was asked for. `fold` None is the one that the model never saw, `precision` `auto` the bundle's default;
+    `prevalences` are shares of fractured films, for which the predictive values are told."""
+
+    bundle: str
+    labels: Path
+    fold: int | None = None
+    all_folds: bool = False
+    precision: str = "auto"
+    prevalences: tuple[float, ...] = (0.02, 0.1)
+    out: Path | None = None
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """What was measured: `figures` for JSON, without a picture or a pixel, and the films it was measured on."""
+
+    figures: dict[str, Any]
+    judged: Judged
+
+    def lines(self) -> list[str]:
+        return [*about(self.figures), "", *summary(self.figures)]
+
+
+def measure_accuracy(settings: AccuracySettings) -> Accuracy:
+    """Run it. Raises UsageError for a bundle, labels or a folder that cannot be used, before any waiting."""
+    if settings.out is not None:
+        _make(settings.out)
+    folder = find_bundle(settings.bundle)
+    model = Model(folder, device="cpu", precision=settings.precision)
+    manifest = model.manifest
+    split = choose(manifest, settings.labels, settings.fold, every_fold=settings.all_folds)
+    films, undecoded = load(split.films, manifest.input)
+    if len(films.labels) == 0:
+        raise UsageError(f"{settings.labels}: none of the {len(undecoded)} films can be read: {undecoded[0].reason}")
+    judged = judge(model, films)
+    truth = judged.films.fractured
+    if min(truth.sum(), (~truth).sum()) < 2:
+        raise UsageError(
+            f"{settings.labels}: of {split.name}, {truth.sum()} films with and {(~truth).sum()} without a fracture have"
+            " a finding; two of each are needed"
+        )
+    other = next((p for p in _PRECISIONS if p != model.precision and p in manifest.precisions), None)
+    figures: dict[str, Any] = {
+        "benchmark": "accuracy",
+        "artefact": {
+            "model": model.name,
+            "precision": model.precision,
+            "file": manifest.precisions[model.precision].file,
+            "sha256": model.sha256,
+            "region_level": manifest.region_level,
+            "points_chosen_on": manifest.operating_points.chosen_on,
+            "points_chosen_with": manifest.default_precision,
+        },
+        "split": {"name": split.name, "films": len(split.films), "warning": split.warning},
+        "machine": this_machine().record(),
+        "without_finding": [
+            {"film": item.film.path.name, "fractured": item.film.fractured, "reason": item.reason}
+            for item in (*undecoded, *judged.left_out)
+        ],
+        **measure(judged, settings.prevalences),
+        "between_precisions": compare(judged, Model(folder, device="cpu", precision=other)) if other else None,
+        "limits": manifest.limits,
+    }
+    return Accuracy(figures, judged)
+
+
+def _make(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{out}: the folder cannot be made: {error.strerror}; name another with --out") from error

@@ -58,7 +58,7 @@ def test_the_validation_fold_gives_the_auroc_of_the_card(tmp_path: Path) -> None
     table = rows(tmp_path / "out")
     assert len(table) == len(films)
     judged = [row for row in table if row["status"] == "ok"]
-    assert len(judged) >= 0.995 * len(films), [row["message"] for row in table if row["status"] != "ok"]
+    assert len(judged) >= 0.99 * len(films), [row["message"] for row in table if row["status"] != "ok"]
     truth = np.array([films[row["path"]].fractured for row in judged])
     auroc = metrics.roc_auc_score(truth, [float(row["probability"]) for row in judged])
     stated = re.match(r"0\.\d+", read_manifest(find_bundle("flagship")).figures["AUROC"])

@@ -33,11 +33,11 @@ class Content(NamedTuple):
 
 
 def draw_pictures(folder: Path, count: int, seed: int) -> None:
-    """Draw JPEG, PNG (8 and 16 bit) and TIFF in turn, 300 to 400 px a side, every second one with a fracture."""
+    """Draw JPEG, PNG (8 and 16 bit) and TIFF in turn, 320 to 500 px a side, every second one with a fracture."""
     folder.mkdir(parents=True)
     for number in range(count):
         drawn = draw_radiograph(
-            seed * 1000 + number, fractured=number % 2 == 0, height=400 - number % 5 * 20, width=300 + number % 4 * 20
+            seed * 1000 + number, fractured=number % 2 == 0, height=500 - number % 5 * 20, width=320 + number % 4 * 20
         )
         grey = (drawn.pixels >> 4).astype(np.uint8)
         suffix = _SUFFIXES[number % len(_SUFFIXES)]

@@ -18,7 +18,10 @@ ENOUGH_IOU = 0.3
 
 
 def localise(judged: Judged) -> dict[str, Any]:
-    """The figures, for JSON. Shares are of the films with a fracture and a box; None where there is none of them."""
+    """The figures, for JSON. Shares are of the films with a fracture and a box; None where there is none of them, or
+    the model has no heat map."""
+    if not judged.heatmaps.size:
+        judged = dataclasses.replace(judged, films=_without_boxes(judged.films))
     boxed = with_boxes(judged.films)
     heat = heat_in_boxes(judged)
     groups = [film.group for film, has_box in zip(judged.films.labels, boxed, strict=True) if has_box]
@@ -31,6 +34,10 @@ def localise(judged: Judged) -> dict[str, Any]:
         "regions_on_a_film_without_fracture": _false_regions(judged),
         "froc": _froc(judged),
     }
+
+
+def _without_boxes(films: Films) -> Films:
+    return dataclasses.replace(films, labels=[dataclasses.replace(film, boxes=()) for film in films.labels])
 
 
 def with_boxes(films: Films) -> NDArray[np.bool_]:

@@ -28,7 +28,8 @@ Picture = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Drawing:
-    """What is drawn beside the finding: the heat map (h, w) in [0, 1], the map back to the film, and the caption."""
+    """What is drawn beside the finding: the heat map (h, w) in [0, 1], (0, 0) where the network has none, the map back
+    to the film, and the caption."""
 
     heatmap: NDArray[np.float32]
     spec: InputSpec
@@ -45,7 +46,7 @@ def annotate(film: Radiograph, finding: Finding, drawing: Drawing) -> bytes:
     """
     picture = np.asarray(cv2.cvtColor(to_8_bit(film.pixels), cv2.COLOR_GRAY2BGR), np.uint8)
     scale = picture.shape[1] / film.width, picture.shape[0] / film.height
-    if finding.finding != "no_fracture_detected":
+    if finding.finding != "no_fracture_detected" and drawing.heatmap.size:
         picture = _overlay(picture, film, drawing)
         line = max(1, round(max(picture.shape[:2]) / 500))
         colour = _COLOUR[finding.finding]
@@ -54,7 +55,7 @@ def annotate(film: Radiograph, finding: Finding, drawing: Drawing) -> bytes:
         _arrow(picture, _peak(film, finding, drawing), scale, colour, line)
     words = f"{_WORDS[finding.finding]}  {finding.probability:.2f}"
     if finding.finding != "no_fracture_detected" and not finding.regions:
-        words += ", no place stands out"
+        words += ", no place stands out" if drawing.heatmap.size else ", this model shows no place"
     width = max(picture.shape[1], _NARROWEST)
     beside = np.zeros((picture.shape[0], width - picture.shape[1], 3), np.uint8)
     band = _band(width, (words, drawing.caption, "not for diagnosis"))

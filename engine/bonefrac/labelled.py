@@ -61,10 +61,15 @@ def read_labelled(data: Path) -> list[LabelledFilm]:
 
 
 def list_hash(films: Iterable[LabelledFilm]) -> str:
-    """SHA-256 of the sorted lines `sha256  name` of the films, as `sha256sum` prints them: which films these are,
-    whatever their folder is called. Raises UsageError for a film that cannot be read."""
+    """`files_hash` of labelled films."""
+    return files_hash(film.path for film in films)
+
+
+def files_hash(paths: Iterable[Path]) -> str:
+    """SHA-256 of the sorted lines `sha256  name` of the files, as `sha256sum` prints them: which films these are,
+    whatever their folder is called. Raises UsageError for a file that cannot be read."""
     try:
-        lines = sorted(f"{hashlib.sha256(film.path.read_bytes()).hexdigest()}  {film.path.name}\n" for film in films)
+        lines = sorted(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in paths)
     except OSError as error:
         raise UsageError(f"{error.filename}: cannot be read: {error.strerror}") from error
     return hashlib.sha256("".join(lines).encode()).hexdigest()

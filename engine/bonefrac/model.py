@@ -166,8 +166,8 @@ def _checked_bytes(folder: Path, entry: FileEntry) -> bytes:
 
 
 class Scores(NamedTuple):
-    """Of N films, float32 in [0, 1]: `probability` (N,) of a fracture, `heatmap` (N, h, w), and `familiarity` (N,), how
-    like the training films each is: 1 where the network does not tell."""
+    """Of N films, float32 in [0, 1]: `probability` (N,) of a fracture, `heatmap` (N, h, w), which is (N, 0, 0) where
+    the network has none, and `familiarity` (N,), how like the training films each is: 1 where it does not tell."""
 
     probability: NDArray[np.float32]
     heatmap: NDArray[np.float32]
@@ -200,7 +200,7 @@ class Model:
         spec, inputs = self.manifest.input, self._session.get_inputs()
         outputs = {output.name for output in self._session.get_outputs()}
         fits = len(inputs) == 1 and inputs[0].name == "pixels" and inputs[0].shape[1:] == [spec.height, spec.width, 1]
-        wanted = {"probability", "heatmap"} | ({"familiarity"} if self.manifest.familiarity_limit else set())
+        wanted = {"probability"} | ({"familiarity"} if self.manifest.familiarity_limit else set())
         if not fits or not wanted <= outputs:
             raise BundleError(f"{self._folder}: the ONNX file does not fit its manifest; install the bundle again")
         self._outputs = [name for name in Scores._fields if name in outputs]
@@ -212,7 +212,8 @@ class Model:
     def predict(self, batch: NDArray[np.uint8]) -> Scores:
         """What the network says of uint8 (N, height, width, 1)."""
         found = dict(zip(self._outputs, self._session.run(self._outputs, {"pixels": batch}), strict=True))
-        return Scores(**{"familiarity": np.ones(len(batch), np.float32), **found})
+        silent = {"heatmap": np.zeros((len(batch), 0, 0), np.float32), "familiarity": np.ones(len(batch), np.float32)}
+        return Scores(**{**silent, **found})
 
     def is_familiar(self, familiarity: float) -> bool:
         """Is a film like those the model was made for? For others its probability means nothing."""

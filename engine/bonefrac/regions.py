@@ -17,12 +17,15 @@ _BOX_FROM = 0.75  # of its peak: a region's box goes round its summit, for a map
 def find_regions(
     heatmap: NDArray[np.float32], level: float, spec: InputSpec, to_film: ToFilm, size: tuple[int, int]
 ) -> tuple[Region, ...]:
-    """Connected areas of `heatmap` (h, w) in [0, 1] above `level`, best first, at most MAX_REGIONS.
+    """Connected areas of `heatmap` (h, w) in [0, 1] above `level`, best first, at most MAX_REGIONS; none of (0, 0),
+    which a network without a heat map gives.
 
     A region's box holds what lies above `_BOX_FROM` of its peak (on FracAtlas' validation fold, boxes round the whole
     area overlapped the true ones by a third (IoU >= 0.3) less than half as often).
     `size` is (width, height) of the upright original in px: boxes and peaks are cut to it and hold at least a pixel.
     """
+    if not heatmap.size:
+        return ()
     rows, columns = heatmap.shape
     fine = cv2.resize(heatmap, (columns * _FINER, rows * _FINER), interpolation=cv2.INTER_LINEAR)
     count, labels = cv2.connectedComponents((fine >= level).astype(np.uint8), connectivity=8)

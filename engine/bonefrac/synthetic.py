@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 # Linear attenuation in 1/cm at 50 keV (NIST tables of X-ray mass attenuation, ICRU-44 tissues, times their density).
 _CORTEX, _MARROW, _TISSUE = 0.81, 0.25, 0.24
-_PHOTONS = 4000.0  # a pixel where nothing is in the way
+_PHOTONS = 4000.0  # a pixel where nothing is in the way, of the film of `_HEIGHT`
+_HEIGHT = 1000  # px of the film in whose pixels everything is drawn: a smaller film is a smaller picture of the limb
 _PX_PER_CM = 42.0
 
 
@@ -37,17 +38,18 @@ class _Break:
     bend: float  # radians
 
 
-def draw_radiograph(seed: int, *, fractured: bool, height: int = 1000, width: int = 760) -> Drawn:
-    """A forearm or a lower leg, turned a little, from a seed; the same seed gives the same film."""
+def draw_radiograph(seed: int, *, fractured: bool, height: int = _HEIGHT, width: int = 760) -> Drawn:
+    """A forearm or a lower leg, turned a little, from a seed; the same seed and size give the same film."""
     rng = np.random.default_rng((seed, fractured))
     legs = rng.random() < 0.5
     radii = (0.62, 1.25) if legs else (0.66, 0.74)  # cm at the shaft: fibula and tibia, or ulna and radius
     apart = (radii[0] + radii[1]) * rng.uniform(1.35, 1.6)
     tilt = rng.uniform(-0.16, 0.16)
     broken = int(rng.integers(0, 2)) if not legs else 1
-    rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
-    x = (columns - width / 2) * np.cos(tilt) + (rows - height / 2) * np.sin(tilt)
-    y = (rows - height / 2) * np.cos(tilt) - (columns - width / 2) * np.sin(tilt)
+    step = np.float32(_HEIGHT / height)
+    rows, columns = np.mgrid[0:height, 0:width].astype(np.float32) * step
+    right, down = columns - width * step / 2, rows - _HEIGHT / 2
+    x, y = right * np.cos(tilt) + down * np.sin(tilt), down * np.cos(tilt) - right * np.sin(tilt)
 
     attenuation = _tissue(x, y, rng, (radii[0] + radii[1] + apart) * 0.95)
     box = None
@@ -64,8 +66,8 @@ def draw_radiograph(seed: int, *, fractured: bool, height: int = 1000, width: in
                 bend=rng.uniform(-0.14, 0.14),
             )
             box = _box(hurt, centre, radius, tilt, height, width)
-        attenuation += _bone(x - centre, y, height * 0.9, radius, bow, hurt, rng)
-    return Drawn(_expose(attenuation, rng), box)
+        attenuation += _bone(x - centre, y, _HEIGHT * 0.9, radius, bow, hurt, rng)
+    return Drawn(_expose(attenuation, _PHOTONS * float(step) ** 2, rng), box)
 
 
 def _tissue(
@@ -119,11 +121,11 @@ def _tube(
     return ((_CORTEX - _TISSUE) * (whole - marrow) + (filling - _TISSUE) * marrow).astype(np.float32)
 
 
-def _expose(attenuation: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.uint16]:
+def _expose(attenuation: NDArray[np.float32], photons_a_pixel: float, rng: np.random.Generator) -> NDArray[np.uint16]:
     """Noise, blur, logarithm, 12 bit."""
-    photons = rng.poisson(_PHOTONS * np.exp(-attenuation)).astype(np.float32)
+    photons = rng.poisson(photons_a_pixel * np.exp(-attenuation)).astype(np.float32)
     seen = cv2.GaussianBlur(photons, (0, 0), 0.9)
-    film = np.log(_PHOTONS) - np.log(np.maximum(seen, 1))
+    film = np.log(photons_a_pixel) - np.log(np.maximum(seen, 1))
     low, high = -0.05, float(np.percentile(film, 99.8)) * 1.05
     return np.clip((film - low) / (high - low) * 4095, 0, 4095).astype(np.uint16)
 
@@ -141,7 +143,13 @@ def _sigmoid(distance_px: NDArray[np.float32]) -> NDArray[np.float32]:
 def _box(
     hurt: _Break, centre: float, radius: float, tilt: float, height: int, width: int
 ) -> tuple[float, float, float, float]:
-    x, y, half = centre + hurt.shift_px / 2, (hurt.at - 0.5) * height * 0.9, radius * _PX_PER_CM * 1.5
-    at_x = width / 2 + x * np.cos(tilt) - y * np.sin(tilt)
-    at_y = height / 2 + x * np.sin(tilt) + y * np.cos(tilt)
-    return float(at_x - half), float(at_y - half), float(at_x + half), float(at_y + half)
+    x, y, half = centre + hurt.shift_px / 2, (hurt.at - 0.5) * _HEIGHT * 0.9, radius * _PX_PER_CM * 1.5
+    scale = height / _HEIGHT
+    at_x = width / 2 + scale * (x * np.cos(tilt) - y * np.sin(tilt))
+    at_y = height / 2 + scale * (x * np.sin(tilt) + y * np.cos(tilt))
+    return (
+        float(at_x - half * scale),
+        float(at_y - half * scale),
+        float(at_x + half * scale),
+        float(at_y + half * scale),
+    )

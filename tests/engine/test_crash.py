@@ -117,7 +117,7 @@ def test_a_stop_keeps_what_is_finished_and_says_how_to_go_on(
     process = subprocess.Popen(
         command(films, "--out", out, "--annotate", "all"), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
     )
-    wait_for_pictures(out, 16, process)
+    wait_for_pictures(out, 8, process)
     process.send_signal(stop)
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 130, errors

@@ -26,7 +26,7 @@ from bonefrac_training.trainer import compile_for
 
 SIZE, FILMS = 32, 4
 OUTPUTS = {"classifier": {"logit": (FILMS,)}, "box": {"box": (FILMS, 4)},
-           "heatmap": {"logit": (FILMS,), "heatmap": (FILMS, SIZE // 16, SIZE // 16)}}  # fmt: skip
+           "heatmap": {"logit": (FILMS,), "heatmap": (FILMS, SIZE // 8, SIZE // 8)}}  # fmt: skip
 
 
 def run(model: Any, grey: np.ndarray[Any, Any]) -> dict[str, np.ndarray[Any, Any]]:

@@ -71,7 +71,7 @@ def test_the_exported_logit_is_that_of_the_highest_cells() -> None:
     pixels = np.random.default_rng(0).uniform(0, 255, (3, SIZE, SIZE, 1)).astype(np.float32)
     outputs, exported = network(pixels, training=False), for_export(network)(pixels, training=False)
     outputs = {name: np.asarray(value) for name, value in outputs.items()}
-    highest = np.sort(outputs["heatmap"].reshape(3, -1), axis=1)[:, -8:].mean(axis=1)
+    highest = np.sort(outputs["heatmap"].reshape(3, -1), axis=1)[:, -16:].mean(axis=1)
     assert set(exported) == {"logit", "heatmap"}
     assert np.allclose(exported["logit"], highest, atol=1e-5)
 

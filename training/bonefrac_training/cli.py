@@ -68,6 +68,25 @@ def fit(**options: object) -> None:
 
 @main.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--data", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True,
+              help="The folder that the runs were trained with.")  # fmt: skip
+@click.option("--split", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="As with fit.")
+@click.option("--positive-class", help="As with fit.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the mean, a run of its own.")
+def average(**options: object) -> None:
+    """Average the weights of RUNS, each of which went on from the one before it, and measure the mean.
+
+    \b
+    Example: bonefrac-train average runs/320 runs/512 --data fracatlas --out runs/mean
+    """
+    from bonefrac_training.average import AverageSettings, average
+
+    with _told():
+        click.echo(f"{average(AverageSettings(**options))}: written")  # type: ignore[arg-type]  # Click has checked
+
+
+@main.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
 def table(runs: tuple[Path, ...]) -> None:
     """Print the Markdown table of RUNS, from the figures that each run measured.
 
@@ -78,6 +97,22 @@ def table(runs: tuple[Path, ...]) -> None:
 
     with _told():
         click.echo(table(runs), nl=False)
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+def unlike(folder: Path) -> None:
+    """Write pictures that are no limb films into a new FOLDER: photographs, a chest film, noise, a screen.
+
+    bonefrac-export --unlike measures how many of them a model sets aside. Needs scikit-image, pydicom and pydicom-data.
+
+    \b
+    Example: bonefrac-train unlike pictures
+    """
+    from bonefrac_training.unlike import write_unlike
+
+    with _told():
+        click.echo(f"{folder}: {len(write_unlike(folder))} pictures")
 
 
 @main.command()

@@ -13,14 +13,17 @@ ORDER = (
     "box", "ann", "cnn", "vgg16", "resnet50", "densenet121", "mobilenetv2", "resnet18", "resnet50v2", "flagship",
 )  # fmt: skip
 _HEADER = (
-    "network", "what", "weights", "split", "px", "parameters", "multiply-adds", "size",
+    "network", "weights", "px", "parameters", "multiply-adds", "size",
     "validation", "AUPRC", "sensitivity at specificity 0.90", "best epoch", "minutes",
 )  # fmt: skip
 
 
 def table(runs: Iterable[Path]) -> str:
-    """Markdown, a row a run, in the order of the networks. Raises UsageError where a run has no figures."""
+    """Markdown, a row a run, in the order of the networks. Raises UsageError where a run has no figures, or where runs
+    were not validated on the same films: their figures do not compare."""
     found = sorted((read_figures(run) for run in runs), key=_place)
+    if len(splits := {figures["split"] for figures in found}) > 1:
+        raise UsageError(f"the runs are of several splits: {'; '.join(sorted(splits))}; give those of one")
     lines = [_line(_HEADER), _line(["---"] * len(_HEADER)), *(_line(_cells(figures)) for figures in found)]
     return "\n".join([*lines, "", *_captions(found)]) + "\n"
 
@@ -43,9 +46,7 @@ def _cells(figures: dict[str, Any]) -> list[str]:
     is_box = "mean_iou" in figures
     return [
         f"`{figures['model']}`",
-        figures["summary"],
         figures["began_from"],
-        figures["split"],
         str(figures["image_size"]),
         f"{figures['parameters'] / 1e6:.2f} M",
         f"{figures['multiply_adds'] / 1e9:.2f} G",
@@ -53,7 +54,7 @@ def _cells(figures: dict[str, Any]) -> list[str]:
         _box_result(figures) if is_box else f"AUROC {_interval(figures['auroc'])}",
         "–" if is_box else f"{figures['auprc']:.3f}",
         "–" if is_box else f"{figures['sensitivity_at_specificity_0.90']:.3f}",
-        f"{figures['epoch']} of {figures['epochs']}",
+        f"{figures['epoch']} of {figures['epochs']}" if "epoch" in figures else _mean_of(figures),
         f"{figures['minutes']:.1f}",
     ]
 
@@ -62,21 +63,21 @@ def _box_result(figures: dict[str, Any]) -> str:
     return f"IoU {_interval(figures['mean_iou'])}, at least 0.3: {_interval(figures['iou_from_0.3'])}"
 
 
+def _mean_of(figures: dict[str, Any]) -> str:
+    sizes = " and ".join(map(str, figures["mean_of_px"]))
+    return f"mean of the runs at {sizes} px, {figures['epochs']} epochs"
+
+
 def _interval(figure: dict[str, float]) -> str:
     return f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"
 
 
 def _captions(found: list[dict[str, Any]]) -> list[str]:
     """What the splits are, and what the figures are not."""
-    splits = {}
-    for figures in found:
-        on = figures["validated_on"]
-        splits[figures["split"]] = (
-            f"{figures['split']}: {on['films']} films, {on['fractured']} with a fracture, in {on['groups']} groups that"
-            " training never saw."
-        )
+    on = found[0]["validated_on"]
     return [
-        *splits.values(),
+        f"{found[0]['split']}: {on['films']} films, {on['fractured']} with a fracture, in {on['groups']} groups that"
+        " training never saw.",
         "Intervals: 95 %, bootstrap over groups. The best epoch was chosen on the very fold that the figures are from,"
         " so they are a little too good. Size: the network's Keras file, float32.",
     ]

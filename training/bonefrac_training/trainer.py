@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -195,20 +196,12 @@ class Trainer:
     def _write_reports(self, exported: keras.Model) -> None:
         state, facts = self._state, self._state.facts
         found = {
-            "model": facts["model"],
-            "summary": self._network.summary,
-            "began_from": facts["began_from"],
-            "split": f"{facts['data']}, fold {facts['fold']}",
-            "image_size": facts["image_size"],
-            "parameters": parameters(exported),
-            "multiply_adds": multiply_adds(exported),
-            "bytes": (self._out / "best.keras").stat().st_size,
+            **describe(self._network, facts, exported, self._out / "best.keras"),
             "epochs": len(state.history),
             "minutes": state.history[-1]["minutes"],
             **state.figures,
         }
-        with atomic(self._out / "figures.json") as file:
-            file.write(json.dumps(found, indent=1).encode() + b"\n")
+        write_figures(self._out, found)
         rows = [",".join(state.history[0]), *(",".join(map(str, row.values())) for row in state.history)]
         with atomic(self._out / "history.csv") as file:
             file.write(("\n".join(rows) + "\n").encode())
@@ -220,6 +213,25 @@ class Trainer:
         rows = path.read_text(encoding="utf-8").splitlines()[1 : self._state.step + 1] if path.exists() else []
         with atomic(path) as file:
             file.write(("\n".join([",".join(_STEP_COLUMNS), *rows]) + "\n").encode())
+
+
+def describe(network: Network, facts: dict[str, Any], exported: keras.Model, file: Path) -> dict[str, Any]:
+    """What a trained network is and costs, for `figures.json`; `file` holds it."""
+    return {
+        "model": facts["model"],
+        "summary": network.summary,
+        "began_from": facts["began_from"],
+        "split": f"{facts['data']}, fold {facts['fold']}",
+        "image_size": facts["image_size"],
+        "parameters": parameters(exported),
+        "multiply_adds": multiply_adds(exported),
+        "bytes": file.stat().st_size,
+    }
+
+
+def write_figures(run: Path, found: dict[str, Any]) -> None:
+    with atomic(run / "figures.json") as file:
+        file.write(json.dumps(found, indent=1).encode() + b"\n")
 
 
 def save_network(network: keras.Model, path: Path) -> None:

@@ -20,7 +20,13 @@ ROOMS = {
 # statistics have one home, and a card's figures are those of `bonefrac-bench accuracy`: these modules serve other rooms
 SHARED = {
     "bonefrac_training": {"bonefrac_benchmarks.statistics"},
-    "bonefrac_export": {"bonefrac_benchmarks.statistics", "bonefrac_benchmarks.accuracy"},
+    "bonefrac_export": {
+        "bonefrac_benchmarks.statistics",
+        "bonefrac_benchmarks.accuracy",
+        "bonefrac_benchmarks.accuracy_run",
+        "bonefrac_benchmarks.accuracy_report",
+        "bonefrac_benchmarks.split",
+    },
 }
 # who may open the door to a foreign package, inside the clinic's side
 DOORS = {

@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bonefrac.model import Model
-from bonefrac_benchmarks.judged import Films, Judged, judge, load, predict_all, regions_of
-from bonefrac_benchmarks.localisation import centre_hits, false_regions, localise
+from bonefrac_benchmarks.judged import Films, Judged, judge, judge_again, load, predict_all, regions_of
+from bonefrac_benchmarks.localisation import centre_hits, false_regions, localise, maps_agree
 from bonefrac_benchmarks.statistics import (
     BINS,
     Weights,
@@ -42,7 +41,9 @@ __all__ = [
     "counted",
     "false_regions",
     "judge",
+    "judge_again",
     "load",
+    "maps_agree",
     "measure",
     "predict_all",
     "regions_of",
@@ -80,21 +81,23 @@ def measure(judged: Judged, prevalences: Sequence[float] = ()) -> dict[str, Any]
     }
 
 
-def compare(judged: Judged, model: Model) -> dict[str, Any]:
-    """The same films by another file of the bundle: which decisions differ, and whether that is chance.
+def compare(judged: Judged, again: Judged) -> dict[str, Any]:
+    """The same films by another file of the bundle, from `judge_again`: which decisions differ, whether that is chance,
+    and whether the heat maps of films with a fracture agree.
 
     McNemar's p is of being right equally often, DeLong's of equal AUROCs.
     """
     truth, points = judged.films.fractured, judged.model.manifest.operating_points
-    name_of, other_name = judged.model.precision, model.precision
-    other, _, _ = predict_all(model, judged.films.pixels)
+    name_of, other_name = judged.model.precision, again.model.precision
+    other = again.probability
     difference, p = delong_test(truth, judged.probability, other)
     found: dict[str, Any] = {
         "precisions": [name_of, other_name],
-        "other_sha256": model.sha256,
+        "other_sha256": again.model.sha256,
         "films": len(truth),
         "auroc_difference": difference,
         "delong_p": p,
+        "heatmaps": maps_agree(judged.heatmaps[truth], again.heatmaps[truth]),
         "points": {},
     }
     for name, threshold in (("sensitive", points.sensitive), ("specific", points.specific)):

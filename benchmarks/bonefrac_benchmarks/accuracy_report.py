@@ -12,18 +12,23 @@ from bonefrac.errors import OutputError
 from bonefrac.sinks import atomic
 from bonefrac_benchmarks.accuracy_tables import about, caption, tables
 from bonefrac_benchmarks.curves import draw
-from bonefrac_benchmarks.gallery import false_alarms, misses
+from bonefrac_benchmarks.gallery import false_alarms, flips, misses
 from bonefrac_benchmarks.judged import Judged
 
 
-def write_report(out: Path, figures: dict[str, Any], judged: Judged) -> None:
-    """Write the three. Raises OutputError where the folder `out` cannot be written to."""
+def write_report(out: Path, figures: dict[str, Any], judged: Judged, again: Judged | None) -> None:
+    """Write the three; `again` are the same films by the bundle's other file. Raises OutputError where the folder `out`
+    cannot be written to."""
     shared = {"about": about(figures), "tables": tables(figures), "caption": caption(figures), "figures": figures}
-    curves, missed, alarms = draw(figures, judged), misses(judged), false_alarms(judged)
+    galleries = {
+        "misses": misses(judged),
+        "alarms": false_alarms(judged),
+        "flips": [picture for pair in (flips(judged, again) if again else ()) for picture in pair],
+    }
     texts = {
         "accuracy.json": json.dumps(figures, indent=1, allow_nan=False) + "\n",
         "accuracy.md": _template("accuracy.md").render(shared),
-        "accuracy.html": _template("accuracy.html").render(shared, curves=curves, misses=missed, alarms=alarms),
+        "accuracy.html": _template("accuracy.html").render(shared, curves=draw(figures, judged), **galleries),
     }
     try:
         for name, text in texts.items():

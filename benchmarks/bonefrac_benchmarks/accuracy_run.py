@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bonefrac.errors import OutputError, UsageError
 from bonefrac.model import Model, find_bundle
-from bonefrac_benchmarks.accuracy import compare, judge, measure
+from bonefrac_benchmarks.accuracy import compare, judge, judge_again, measure
 from bonefrac_benchmarks.accuracy_tables import about, summary
-from bonefrac_benchmarks.judged import Judged, load
+from bonefrac_benchmarks.judged import Judged, LeftOut, load
 from bonefrac_benchmarks.machine import this_machine
-from bonefrac_benchmarks.split import choose
+from bonefrac_benchmarks.split import Split, choose
 
 _PRECISIONS = ("int8", "float32")
+PREVALENCES = (0.02, 0.1)
 
 
 @dataclass(frozen=True)
@@ -27,16 +29,18 @@ class AccuracySettings:
     fold: int | None = None
     all_folds: bool = False
     precision: str = "auto"
-    prevalences: tuple[float, ...] = (0.02, 0.1)
+    prevalences: tuple[float, ...] = PREVALENCES
     out: Path | None = None
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """What was measured: `figures` for JSON, without a picture or a pixel, and the films it was measured on."""
+    """What was measured: `figures` for JSON, without a picture or a pixel, the films it was measured on, and the same
+    films by the bundle's other file, where it has one."""
 
     figures: dict[str, Any]
     judged: Judged
+    again: Judged | None
 
     def lines(self) -> list[str]:
         return [*about(self.figures), "", *summary(self.figures)]
@@ -45,7 +49,7 @@ class Accuracy:
 def measure_accuracy(settings: AccuracySettings) -> Accuracy:
     """Run it. Raises UsageError for a bundle, labels or a folder that cannot be used, before any waiting."""
     if settings.out is not None:
-        _make(settings.out)
+        make_folder(settings.out)
     folder = find_bundle(settings.bundle)
     model = Model(folder, device="cpu", precision=settings.precision)
     manifest = model.manifest
@@ -60,7 +64,16 @@ def measure_accuracy(settings: AccuracySettings) -> Accuracy:
             f"{settings.labels}: of {split.name}, {truth.sum()} films with and {(~truth).sum()} without a fracture have"
             " a finding; two of each are needed"
         )
+    return accuracy_of(folder, judged, split, undecoded, settings.prevalences)
+
+
+def accuracy_of(
+    folder: Path, judged: Judged, split: Split, undecoded: list[LeftOut], prevalences: Sequence[float]
+) -> Accuracy:
+    """The figures of a bundle's file that has judged films, beside those of the bundle's other file, if it has one."""
+    model, manifest = judged.model, judged.model.manifest
     other = next((p for p in _PRECISIONS if p != model.precision and p in manifest.precisions), None)
+    again = judge_again(judged, Model(folder, device="cpu", precision=other)) if other else None
     figures: dict[str, Any] = {
         "benchmark": "accuracy",
         "artefact": {
@@ -78,14 +91,15 @@ def measure_accuracy(settings: AccuracySettings) -> Accuracy:
             {"film": item.film.path.name, "fractured": item.film.fractured, "reason": item.reason}
             for item in (*undecoded, *judged.left_out)
         ],
-        **measure(judged, settings.prevalences),
-        "between_precisions": compare(judged, Model(folder, device="cpu", precision=other)) if other else None,
+        **measure(judged, prevalences),
+        "between_precisions": compare(judged, again) if again else None,
         "limits": manifest.limits,
     }
-    return Accuracy(figures, judged)
+    return Accuracy(figures, judged, again)
 
 
-def _make(out: Path) -> None:
+def make_folder(out: Path) -> None:
+    """Before minutes of measuring, not after. Raises OutputError."""
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -213,6 +213,10 @@ def _flips(figures: dict[str, Any]) -> Iterator[Table]:
         rows,
         note,
     )
+    if maps := found["heatmaps"]:
+        agree = [(f"{maps['correlation']:.4f}", shown(maps["peak_within_a_cell"]))]
+        title = f"Heat maps of {maps['films']} films with a fracture, {one} against {other}"
+        yield Table(title, ("mean correlation", "peaks in one cell or neighbours"), agree)
     films = [
         (printable(film["film"]), "yes" if film["fractured"] else "no", name, f"{film[one]:.4f}", f"{film[other]:.4f}")
         for name, point in found["points"].items()

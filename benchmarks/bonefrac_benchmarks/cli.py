@@ -111,7 +111,8 @@ def startup(film: Path, rounds: int, model: str, json_file: Path | None) -> None
               help="Folder with images/, labels.csv and boxes.csv, or another such table beside them.")  # fmt: skip
 @click.option("--fold", type=click.IntRange(0), help="[default: the fold that the bundle was never trained on]")
 @click.option("--all-folds", is_flag=True, help="Every film, also those that it was trained on.")
-@click.option("--precision", default="auto", show_default=True, type=click.Choice(["auto", "int8", "float32"]),
+@click.option("--precision", default="auto", show_default=True,
+              type=click.Choice(["auto", "int8", "float32", "float16"]),
               help="Which of the bundle's files; auto is its default.")  # fmt: skip
 @click.option("--prevalence", "prevalences", multiple=True, default=(0.02, 0.1), show_default=True,
               type=click.FloatRange(0, 1, min_open=True, max_open=True), metavar="SHARE",
@@ -133,7 +134,7 @@ def accuracy(out: Path | None, **options: object) -> None:
         measured = measure_accuracy(AccuracySettings(**options, out=out))  # type: ignore[arg-type]  # Click checked
         click.echo("\n".join(measured.lines()))
         if out is not None:
-            write_report(out, measured.figures, measured.judged)
+            write_report(out, measured.figures, measured.judged, measured.again)
             click.echo(f"\nWritten: {out / 'accuracy.html'}, accuracy.md and accuracy.json")
 
 

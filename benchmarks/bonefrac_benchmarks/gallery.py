@@ -17,7 +17,7 @@ from bonefrac.results import Finding, Source
 from bonefrac.sinks import printable
 from bonefrac_benchmarks.judged import Judged
 
-_MOST = 6
+_MOST, _MOST_FLIPS = 6, 24
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,19 @@ def false_alarms(judged: Judged) -> list[Picture]:
     return [_picture(judged, row) for row in _first(called, -judged.probability)]
 
 
-def _first(of: NDArray[np.bool_], by: NDArray[np.float64]) -> list[int]:
-    return sorted(np.flatnonzero(of).tolist(), key=lambda row: float(by[row]))[:_MOST]
+def flips(judged: Judged, again: Judged) -> list[tuple[Picture, Picture]]:
+    """Films whose decision at an operating point differs between two files of the bundle: by the one and by the other,
+    those that differ most first."""
+    points = judged.model.manifest.operating_points
+    differs = np.zeros(len(judged.probability), bool)
+    for threshold in (points.sensitive, points.specific):
+        differs |= judged.called(threshold) != again.called(threshold)
+    rows = _first(differs, -np.abs(judged.probability - again.probability), _MOST_FLIPS)
+    return [(_picture(judged, row), _picture(again, row)) for row in rows]
+
+
+def _first(of: NDArray[np.bool_], by: NDArray[np.float64], most: int = _MOST) -> list[int]:
+    return sorted(np.flatnonzero(of).tolist(), key=lambda row: float(by[row]))[:most]
 
 
 def _picture(judged: Judged, row: int) -> Picture:
@@ -62,5 +73,8 @@ def _picture(judged: Judged, row: int) -> Picture:
     rows, columns = film.pixels.shape
     across, down = 100 * columns / film.width / width, 100 * rows / film.height / height
     boxes = [(x0 * across, y0 * down, (x1 - x0) * across, (y1 - y0) * down) for x0, y0, x1, y1 in label.boxes]
-    words = ", ".join([printable(label.path.name), f"{probability:.4f}", *label.regions])
+    truth = "fracture" if label.fractured else "no fracture"
+    words = ", ".join(
+        [printable(label.path.name), truth, f"{judged.model.precision} {probability:.4f}", *label.regions]
+    )
     return Picture("data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii"), words, boxes)

@@ -127,5 +127,12 @@ def judge(model: Model, films: Films) -> Judged:
     return Judged(model, films, probability[familiar], heatmaps, regions, left_out)
 
 
+def judge_again(judged: Judged, model: Model) -> Judged:
+    """The very films of `judged` by another file of the bundle, whatever it would set aside itself."""
+    probability, heatmaps, _ = predict_all(model, judged.films.pixels)
+    regions = regions_of(judged.films, heatmaps, model, model.manifest.region_level)
+    return Judged(model, judged.films, probability, heatmaps, regions, judged.left_out)
+
+
 def _those(labels: list[LabelledFilm], which: NDArray[np.bool_]) -> Iterator[LabelledFilm]:
     return (film for film, chosen in zip(labels, which, strict=True) if chosen)

@@ -39,7 +39,13 @@ def _inputs(context: click.Context, parameter: click.Parameter, values: tuple[st
 )
 @click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda|...",
               help="auto: CUDA where it works, else the CPU. A named one that is missing is an error.")  # fmt: skip
-@click.option("--precision", default="auto", show_default=True, type=click.Choice(["auto", "int8", "float32"]))
+@click.option(
+    "--precision",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", "int8", "float32", "float16"]),
+    help="float16 is for GPUs.",
+)
 @click.option(
     "--batch-size",
     default=0,

@@ -29,7 +29,7 @@ PROVIDERS = {
     "directml": "DmlExecutionProvider",
     "coreml": "CoreMLExecutionProvider",
 }
-Precision = Literal["int8", "float32"]
+Precision = Literal["int8", "float32", "float16"]
 _GOLDEN_TOLERANCE = 0.02  # other CPUs sum int8 products in another order: 0.001 was seen; wrong polarity is far off
 
 

@@ -6,63 +6,68 @@ import hashlib
 import json
 import os
 import shutil
-from dataclasses import asdict, dataclass, replace
+import time
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-import jinja2
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
 
-from bonefrac.decode import decode
-from bonefrac.errors import BonefracError, FilmError, UsageError
-from bonefrac.labelled import LabelledFilm, list_hash, read_labelled
+from bonefrac.errors import UsageError
+from bonefrac.labelled import files_hash
 from bonefrac.model import FORMAT, FileEntry, Manifest, Model, OperatingPoints, Precision, TrainingData
-from bonefrac.preprocess import InputSpec, to_input
-from bonefrac.results import Radiograph
-from bonefrac.synthetic import draw_radiograph
-from bonefrac_benchmarks.accuracy import Films, compare, judge, load, predict_all
-from bonefrac_export.convert import keras_logits, load_keras, to_onnx
-from bonefrac_export.evaluate import figures, operating_points, region_level, wilson
-from bonefrac_export.quantize import folded, quantize
-
-_CALIBRATION_FILMS = 240
-_FAMILIAR = 0.99  # of the validation films are like enough to the training films to be analysed
-_PARITY = 1e-4  # largest difference of a probability between Keras and the float32 file
-_GOLDEN = ((1, True), (1, False), (2, True), (2, False))  # seed of the drawing, with a fracture or not
-
-LIMITS = [
-    "Not a medical device; not for diagnosis. It was never tested in a clinic.",
-    "Learned from hands, legs, hips and shoulders of one collection. Spine, skull, chest and ribs are"
-    " unknown to it, and so is how well it does on films from elsewhere.",
-    "The operating points, the calibration of the probability and the region level were chosen on the very fold"
-    " that the figures are from; sensitivity, specificity and hit rate are a little too good. AUROC is not affected.",
-    "Only AUROC's interval is drawn over groups: those of sensitivity, specificity and hit rate count films as"
-    " independent, and are too narrow. AUROC was watched on this fold during training; no epoch was chosen by it.",
-    "Inverted films (bones dark) are not recognised and get a meaningless score.",
-    "Neighbouring films of the collection stand for patients, which it does not name: one patient may be in two folds.",
-    "On processors without VNNI instructions int8 scores may differ in the third digit; not checked.",
-]
+from bonefrac_benchmarks.accuracy_report import write_report
+from bonefrac_benchmarks.accuracy_run import Accuracy, make_folder
+from bonefrac_export.calibration import Method
+from bonefrac_export.cam import with_class_activation
+from bonefrac_export.canonical import canonical
+from bonefrac_export.card import limits, save_card
+from bonefrac_export.convert import to_onnx
+from bonefrac_export.films import FilmSets, files_in, film_sets, load_films, load_pictures
+from bonefrac_export.gates import Gate, cpu_checks, speed_check
+from bonefrac_export.golden import write_golden
+from bonefrac_export.half import halved
+from bonefrac_export.int8 import Int8, make_int8
+from bonefrac_export.measure import check_parity, choose, compare_unlabelled, measure, platt, save_manifest, set_limit
+from bonefrac_export.network import Network, Reading, open_network
+from bonefrac_export.quantize import folded
+from bonefrac_export.record import Record, write_record
+from bonefrac_export.speed import TIMED, interleaved, times_faster
 
 
 @dataclass(frozen=True)
 class ExportSettings:
-    """`network` is bonefrac-train's `network.keras`, with `input.json` and `training.json` beside it; `data_name`,
-    `data_licence` and `data_source` credit the films in `data`; `unlike` is a folder of pictures of other things, to
-    measure how many of them are set aside."""
+    """`network`: any trained Keras network; `reading` says what its file does not; `classifier` decides for one that
+    gives a box alone. `calibration` and `labels`: films, see `film_sets`; without labels nothing is measured, and
+    `points` (sensitive, specific) must be given. `fold`: the one that training never saw, where no `training.json`
+    beside the network says it. The `data_` texts credit the training films; `unlike` is a folder of pictures of other
+    things, to measure how many of them are set aside. `report`: a folder for the page, which shows films; `asked` the
+    command's arguments, for the manifest."""
 
     network: Path
-    data: Path
+    calibration: Path
     out: Path
-    data_name: str
-    data_licence: str
-    data_source: str
+    data_name: str = "films that were not named"
+    data_licence: str = "not stated"
+    data_source: str = "not stated"
+    labels: Path | None = None
+    fold: int | None = None
+    reading: Reading = field(default_factory=Reading)
+    classifier: Path | None = None
+    points: tuple[float, float] | None = None
+    precision: Precision = "int8"
+    method: Method = "percentile"
+    float16: bool = False
+    other_cpus: bool = True
     name: str = "flagship"
     version: str = "0.1.0"
     unlike: Path | None = None
+    report: Path | None = None
+    asked: str = "not told"
 
 
 def export_bundle(settings: ExportSettings) -> dict[str, str]:
@@ -70,98 +75,186 @@ def export_bundle(settings: ExportSettings) -> dict[str, str]:
 
     Raises UsageError for unusable input, BonefracError when a check fails; then nothing is written under `out`.
     """
-    spec, history = _read_training(settings.network.parent)
-    labelled, fold = read_labelled(settings.data), history["fold"]
-    training = [film for film in labelled if film.fold != fold]
-    validation = _load([film for film in labelled if film.fold == fold], spec)
-    calibration = _calibration_films(training)
+    begun, points = time.monotonic(), _given_points(settings)
+    if settings.report is not None:
+        make_folder(settings.report)
+    network = open_network(settings.network, settings.reading, settings.classifier)
+    fold = network.history.get("fold") if settings.fold is None else settings.fold
+    sets = film_sets(settings.calibration, settings.labels, fold)
+    calibration = load_pictures(sets.calibration, network.spec)
+    validation = load_films(sets.validation, network.spec) if sets.validation else None
 
-    network = load_keras(settings.network)
-    logits, _ = keras_logits(network, validation.pixels)
-    slope, offset = _platt(logits, validation.fractured)
-    float32 = folded(to_onnx(network, slope, offset))
-    int8 = quantize(float32, _load(calibration, spec).pixels)
+    pixels = calibration if validation is None else validation.pixels
+    logits = network.predict(pixels)["logit"]
+    slope, offset = (1.0, 0.0) if validation is None else platt(logits, validation.fractured)
+    float32 = folded(with_class_activation(to_onnx(network, slope, offset), network.head, calibration))
+    gate = Gate(float32, pixels, None if validation is None else validation.fractured, points)
+    int8 = (
+        make_int8(float32, calibration, gate, settings.method, other_cpus=settings.other_cpus)
+        if settings.precision == "int8"
+        else Int8(None, "not asked for")
+    )
 
     part = settings.out.with_name(settings.out.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    manifest = Manifest(
-        format=FORMAT,
-        name=settings.name,
-        version=settings.version,
-        input=spec,
-        precisions={
-            "int8": _write(part / "int8.onnx", int8.SerializeToString(deterministic=True)),
-            "float32": _write(part / "float32.onnx", float32.SerializeToString(deterministic=True)),
-        },
-        default_precision="int8",
-        operating_points=OperatingPoints(0.5, 0.5, "not yet"),
-        region_level=0.5,
-        familiarity_limit=0.0,
-        golden=_write_golden(part, spec, {"int8": int8, "float32": float32}),
-        training_data=TrainingData(
-            settings.data_name, settings.data_licence, settings.data_source, list_hash(training)
-        ),
-        figures={},
-        limits=LIMITS,
-        made_with=_made_with(settings, history, (slope, offset), calibration),
-    )
-    _save(part, manifest)
-    manifest = _set_limit(part, manifest, validation, settings.unlike)
-    _save(part, manifest)
-    manifest = _measure(part, manifest, validation, slope * logits + offset)
-    _save(part, manifest)
-    _save_card(part, manifest)
+    made_with = {
+        **_made_from(settings, network),
+        "probability": f"sigmoid({slope:.6f} * logit + {offset:.6f}), {_fitted_on(sets, fold)}",
+        "int8": f"{int8.story}; calibrated on {len(calibration)} films {files_hash(sets.calibration)}",
+        **_installed(),
+    }
+    graphs = _graphs(float32, int8, settings)
+    unknown = int8.model is not None and int8.cpus is None
+    manifest = _manifest(part, settings, network, sets, graphs, points, made_with, cpus_unknown=unknown)
+    save_manifest(part, manifest)
+    seconds = _race(part, manifest, pixels)
+    manifest = _faster(replace(manifest, figures=_on_cpus(int8)), seconds)
+    save_manifest(part, manifest)
+    accuracy = None
+    if validation is not None:
+        for step in (partial(set_limit, unlike=settings.unlike), partial(choose, points=points)):
+            manifest = step(part, manifest, validation)
+            save_manifest(part, manifest)
+        manifest, accuracy = measure(part, manifest, validation, _called(settings, fold))
+    else:
+        manifest = compare_unlabelled(part, manifest, calibration)
+    expected = 1 / (1 + np.exp(-(slope * logits + offset)))
+    parity = check_parity(part, pixels, expected.astype(np.float32))
+    manifest = replace(manifest, figures={**manifest.figures, "float32 file against Keras": parity})
+    save_manifest(part, manifest)
+    save_card(part, manifest)
     Model(part)  # the finished bundle loads, checks its hashes and passes its golden samples
+    if accuracy is not None and settings.report is not None:
+        minutes = (time.monotonic() - begun) / 60
+        _report(settings.report, part, manifest, accuracy, seconds, int8.story, minutes)
     shutil.rmtree(settings.out, ignore_errors=True)
     os.replace(part, settings.out)
     return manifest.figures
 
 
-def _read_training(folder: Path) -> tuple[InputSpec, dict[str, Any]]:
-    """What bonefrac-train wrote beside the network: its input spec, and how it was trained (with the fold)."""
-    try:
-        spec = InputSpec(**json.loads((folder / "input.json").read_text(encoding="utf-8")))
-        history = json.loads((folder / "training.json").read_text(encoding="utf-8"))
-        history["fold"] = int(history["fold"])
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise UsageError(f"{folder}: input.json or training.json is missing or bad") from error
-    return spec, history
+def _given_points(settings: ExportSettings) -> OperatingPoints | None:
+    if settings.points is None:
+        if settings.labels is None:
+            raise UsageError(
+                "without labelled films no operating points can be chosen: give --labels, or --sensitive-point (doubt"
+                " from that probability on) and --specific-point (fracture from that one on)"
+            )
+        return None
+    sensitive, specific = settings.points
+    if not 0 < sensitive <= specific < 1:
+        raise UsageError(f"operating points {sensitive} and {specific}: they must lie in 0..1, the sensitive one first")
+    return OperatingPoints(sensitive, specific, "given by hand at export")
 
 
-def _load(labelled: list[LabelledFilm], spec: InputSpec) -> Films:
-    """Films as the model sees them. Raises UsageError where one cannot be decoded."""
-    films, left_out = load(labelled, spec)
-    if left_out:
-        raise UsageError(f"{left_out[0].film.path}: {left_out[0].reason}; take it out of labels.csv")
-    return films
+def _graphs(float32: onnx.ModelProto, int8: Int8, settings: ExportSettings) -> dict[Precision, onnx.ModelProto]:
+    """By precision, the default first."""
+    graphs: dict[Precision, onnx.ModelProto] = {} if int8.model is None else {"int8": int8.model}
+    graphs["float32"] = float32
+    if settings.float16:
+        graphs["float16"] = halved(float32)
+    return graphs
 
 
-def _calibration_films(films: list[LabelledFilm]) -> list[LabelledFilm]:
-    """A third of them fractured, body regions in turn, drawn with a fixed seed from the training folds."""
-    shuffled = [films[index] for index in np.random.default_rng(0).permutation(len(films))]
-    chosen: list[LabelledFilm] = []
-    for fractured, count in ((True, _CALIBRATION_FILMS // 3), (False, _CALIBRATION_FILMS - _CALIBRATION_FILMS // 3)):
-        pools: dict[tuple[str, ...], list[LabelledFilm]] = {}
-        for film in shuffled:
-            if film.fractured == fractured:
-                pools.setdefault(film.regions, []).append(film)
-        before = len(chosen)
-        while len(chosen) - before < count and any(pools.values()):
-            chosen += [pool.pop() for pool in pools.values() if pool]
-        del chosen[before + count :]
-    return chosen
+def _race(folder: Path, manifest: Manifest, films: NDArray[np.uint8]) -> dict[str, NDArray[np.float64]]:
+    """Seconds a film, round by round, through the engine's session with one thread."""
+    names = [name for name in ("float32", "int8") if name in manifest.precisions]
+    return interleaved({name: Model(folder, precision=name).predict for name in names}, films[:TIMED])
 
 
-def _platt(logits: NDArray[np.float64], fractured: NDArray[np.bool_]) -> tuple[float, float]:
-    """Slope and offset that calibrate logits (Platt, 1999). Raises BonefracError if they point the wrong way."""
-    fitted = LogisticRegression(C=1e6).fit(logits[:, None], fractured)
-    slope, offset = float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
-    if slope <= 0:
-        raise BonefracError(
-            "the network scores films without fracture higher: its polarity is wrong, nothing was exported"
-        )
-    return slope, offset
+def _faster(manifest: Manifest, seconds: dict[str, NDArray[np.float64]]) -> Manifest:
+    """Where int8 is not worth its differences on this machine, float32 is the default, and the card says why."""
+    if "int8" not in seconds:
+        return manifest
+    check = speed_check(times_faster(seconds["float32"], seconds["int8"]))
+    words = f"{check.measured} times as many, {len(seconds['int8'])} rounds in turns, one thread, where it was exported"
+    figures = {**manifest.figures, "films a second, int8 against float32": words}
+    if check.holds:
+        return replace(manifest, figures=figures)
+    figures["default"] = f"float32, for int8 must be {check.must} times as fast"
+    return replace(manifest, figures=figures, default_precision="float32")
+
+
+def _on_cpus(int8: Int8) -> dict[str, str]:
+    """The card's words on processors that were emulated."""
+    if int8.model is None:
+        return {}
+    if int8.cpus is None:
+        return {"int8 on CPUs without VNNI": "not checked"}
+    return {f"int8 {check.what}": check.measured for check in cpu_checks(int8.cpus)}
+
+
+def _called(settings: ExportSettings, fold: int | None) -> str:
+    """What the measured films are called."""
+    return f"{settings.data_name}, {'all labelled films' if fold is None else f'fold {fold}'}"
+
+
+def _manifest(
+    folder: Path, settings: ExportSettings, network: Network, sets: FilmSets,
+    graphs: dict[Precision, onnx.ModelProto], points: OperatingPoints | None, made_with: dict[str, str],
+    *, cpus_unknown: bool,
+) -> Manifest:  # fmt: skip
+    """Write the models and golden samples; the manifest as far as nothing is measured."""
+    place = _place(network, graphs["float32"])
+    return Manifest(
+        format=FORMAT,
+        name=settings.name,
+        version=settings.version,
+        input=network.spec,
+        precisions={name: _write(folder / f"{name}.onnx", _bytes(graph, settings)) for name, graph in graphs.items()},
+        default_precision=next(iter(graphs)),
+        operating_points=points or OperatingPoints(0.5, 0.5, "not yet"),
+        region_level=0.5,
+        familiarity_limit=0.0,
+        golden=write_golden(folder, network.spec, graphs, ranked=place == "trained"),
+        training_data=TrainingData(settings.data_name, settings.data_licence, settings.data_source, sets.trained_on),
+        figures={},
+        limits=limits(place, measured=bool(sets.validation), cpus_unknown=cpus_unknown),
+        made_with={"heat map": place, **made_with},
+    )
+
+
+def _bytes(graph: onnx.ModelProto, settings: ExportSettings) -> bytes:
+    """The same network gives the same bytes."""
+    told = onnx.ModelProto()
+    told.CopyFrom(graph)
+    about = {"name": settings.name, "version": settings.version, "use": "not a medical device, not for diagnosis"}
+    onnx.helper.set_model_props(told, about)
+    return canonical(told).SerializeToString(deterministic=True)
+
+
+def _report(
+    out: Path, folder: Path, manifest: Manifest, accuracy: Accuracy, seconds: dict[str, NDArray[np.float64]],
+    story: str, minutes: float,
+) -> None:  # fmt: skip
+    """The page, which shows films, and the record, which does not."""
+    write_report(out, accuracy.figures, accuracy.judged, accuracy.again)
+    between = accuracy.figures["between_precisions"]
+    of = {judged.model.precision: judged for judged in (accuracy.judged, accuracy.again) if judged is not None}
+    record = Record(
+        model=manifest.name,
+        version=manifest.version,
+        data=accuracy.figures["split"]["name"],
+        image_size=manifest.input.long_side,
+        default=manifest.default_precision,
+        story=story,
+        bytes={name: (folder / entry.file).stat().st_size for name, entry in manifest.precisions.items()},
+        films_a_second={name: round(float(1 / np.median(found)), 2) for name, found in seconds.items()},
+        auroc={name: round(float(roc_auc_score(j.films.fractured, j.probability)), 4) for name, j in of.items()},
+        films=accuracy.figures["films"],
+        flips={name: point["flips"] for name, point in between["points"].items()} if between else {},
+        minutes=round(minutes, 1),
+    )
+    write_record(out, record)
+
+
+def _place(network: Network, model: onnx.ModelProto) -> str:
+    """How the bundle says where: see `card.limits`."""
+    if network.box is not None:
+        return "box"
+    if network.has_heatmap:
+        return "trained"
+    return "class activation" if any(output.name == "heatmap" for output in model.graph.output) else "none"
 
 
 def _write(path: Path, data: bytes) -> FileEntry:
@@ -169,25 +262,31 @@ def _write(path: Path, data: bytes) -> FileEntry:
     return FileEntry(path.name, hashlib.sha256(data).hexdigest())
 
 
-def _write_golden(folder: Path, spec: InputSpec, models: dict[str, onnx.ModelProto]) -> FileEntry:
-    """Drawn films and their probabilities. Raises BonefracError where a fracture does not outscore every clean film."""
-    import onnxruntime as ort
-
-    drawn = [draw_radiograph(seed, fractured=fractured).pixels for seed, fractured in _GOLDEN]
-    pixels = np.stack([to_input(Radiograph(film, film.shape[1], film.shape[0]), spec)[0] for film in drawn])
-    scores = {}
-    for precision, model in models.items():
-        session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-        scores[precision] = session.run(["probability"], {"pixels": pixels})[0]
-        if scores[precision][::2].min() <= scores[precision][1::2].max():
-            raise BonefracError(f"{precision} scores a drawn film without fracture above one with: {scores[precision]}")
-    np.savez_compressed(folder / "golden.npz", pixels=pixels, **scores)
-    return FileEntry("golden.npz", hashlib.sha256((folder / "golden.npz").read_bytes()).hexdigest())
+def _made_from(settings: ExportSettings, network: Network) -> dict[str, str]:
+    """The networks' hashes, how they were read, and how the one that decides was trained, as far as that is known."""
+    files = [path for path in (settings.network, settings.classifier) if path is not None]
+    said = {name: value for name, value in asdict(settings.reading).items() if value is not None}
+    return {
+        "asked": settings.asked,
+        **{f"{path.name} sha256": _hash(path) for path in files},
+        "read as": json.dumps({"head": asdict(network.head), "input": asdict(network.eye.arithmetic), "told": said}),
+        "training": json.dumps(network.history) if network.history else "not known",
+    }
 
 
-def _made_with(
-    settings: ExportSettings, history: dict[str, Any], platt: tuple[float, float], calibration: list[LabelledFilm]
-) -> dict[str, str]:
+def _hash(path: Path) -> str:
+    """Of a file; of a SavedModel's folder that of the list of its files."""
+    return files_hash(files_in(path)) if path.is_dir() else hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _fitted_on(sets: FilmSets, fold: int | None) -> str:
+    if not sets.validation:
+        return "not fitted: no labelled films were given"
+    return f"fitted on {'all labelled films' if fold is None else f'fold {fold}'}"
+
+
+def _installed() -> dict[str, str]:
+    """The versions of what the files depend on."""
     packages = (
         "tensorflow",
         "keras",
@@ -204,93 +303,4 @@ def _made_with(
             installed[package] = version(package)
         except ModuleNotFoundError:  # tensorflow-cpu is tensorflow by another name
             installed[package] = version(f"{package}-cpu")
-    return {
-        "network.keras sha256": hashlib.sha256(settings.network.read_bytes()).hexdigest(),
-        "training": json.dumps(history),
-        "probability": f"sigmoid({platt[0]:.6f} * logit + {platt[1]:.6f}), fitted on fold {history['fold']}",
-        "int8": f"static QDQ, per channel, min-max over {len(calibration)} training films {list_hash(calibration)}",
-        **installed,
-    }
-
-
-def _set_limit(folder: Path, manifest: Manifest, films: Films, unlike: Path | None) -> Manifest:
-    """Set the limit that 99 % of the validation films pass, and count what it sets aside; no change for a network that
-    does not tell. Raises BonefracError where a drawn film of the self-test would be set aside."""
-    model = Model(folder)
-
-    def familiarity(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
-        return predict_all(model, pixels)[2].astype(np.float64)
-
-    of_films = familiarity(films.pixels)
-    if of_films.min() == 1:
-        return manifest
-    limit = float(np.floor(np.quantile(of_films, 1 - _FAMILIAR, method="lower") * 1e4) / 1e4)
-    with np.load(folder / manifest.golden.file) as golden:
-        of_drawn = familiarity(golden["pixels"])
-    if of_drawn.min() < limit:
-        raise BonefracError(f"drawn films would be set aside as unlike: {of_drawn} where the limit is {limit}")
-    measured = {"validation films set aside as unlike": wilson(int((of_films < limit).sum()), len(of_films))}
-    turned = familiarity(255 - films.pixels)
-    measured["the same films inverted, set aside"] = wilson(int((turned < limit).sum()), len(turned))
-    if unlike is not None:
-        of_others = familiarity(_load_pictures(unlike, manifest.input))
-        measured["pictures of other things, set aside"] = wilson(int((of_others < limit).sum()), len(of_others))
-    return replace(manifest, familiarity_limit=limit, figures=measured)
-
-
-def _measure(folder: Path, manifest: Manifest, films: Films, keras_logit: NDArray[np.float64]) -> Manifest:
-    """Choose points and level with the file that ships, and measure it through the engine, on the films that it does
-    not set aside."""
-    int8, float32 = Model(folder, precision="int8"), Model(folder, precision="float32")
-    reference = [float32.predict(films.pixels[at : at + 4]).probability for at in range(0, len(films.pixels), 4)]
-    parity = float(np.abs(np.concatenate(reference) - 1 / (1 + np.exp(-keras_logit))).max())
-    if not parity <= _PARITY:
-        raise BonefracError(f"Keras and the float32 file differ by {parity:.6f} in a probability (limit {_PARITY})")
-    judged = judge(int8, films)
-    sensitive, specific = operating_points(judged.films.fractured, judged.probability)
-    folds = sorted({film.fold for film in films.labels})
-    chosen_on = f"{manifest.training_data.name}, fold {folds[0]}: sensitivity >= 0.95, specificity >= 0.95"
-    manifest = replace(manifest, operating_points=OperatingPoints(sensitive, specific, chosen_on))
-    _save(folder, manifest)
-    level = region_level(judged.films, judged.probability, judged.heatmaps, Model(folder))
-    manifest = replace(manifest, region_level=level)
-    _save(folder, manifest)
-
-    judged = judge(Model(folder), films)
-    measured = {**figures(judged), **manifest.figures}
-    measured["float32 file against Keras"] = (
-        f"probabilities differ by at most {parity:.1e} on {len(films.labels)} films"
-    )
-    between = compare(judged, Model(folder, precision="float32"))
-    flips = {name: between["points"][name]["flips"] for name in ("sensitive", "specific")}
-    measured["int8 against float32"] = (
-        f"AUROC {between['auroc_difference']:+.4f}; decisions changed: {flips['sensitive']} of {between['films']} at"
-        f" the sensitive, {flips['specific']} at the specific point"
-    )
-    return replace(manifest, figures=measured)
-
-
-def _load_pictures(folder: Path, spec: InputSpec) -> NDArray[np.uint8]:
-    """All pictures of a folder as the model sees them. Raises UsageError where there is none, or one is no picture."""
-    paths = sorted(path for path in folder.iterdir() if path.is_file())
-    if not paths:
-        raise UsageError(f"{folder}: holds no pictures")
-    try:
-        return np.stack([to_input(decode(path.read_bytes(), long_side=spec.long_side), spec)[0] for path in paths])
-    except FilmError as error:
-        raise UsageError(f"{folder}: holds a file that is no picture: {error}") from error
-
-
-def _save(folder: Path, manifest: Manifest) -> None:
-    (folder / "manifest.json").write_text(json.dumps(asdict(manifest), indent=1) + "\n", encoding="utf-8")
-
-
-def _save_card(folder: Path, manifest: Manifest) -> None:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("bonefrac_export"), undefined=jinja2.StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True, keep_trailing_newline=True,
-    )  # fmt: skip
-    sizes = {name: (folder / entry.file).stat().st_size for name, entry in manifest.precisions.items()}
-    precision: Precision = manifest.default_precision
-    text = environment.get_template("CARD.md").render(manifest=manifest, sizes=sizes, precision=precision)
-    (folder / "CARD.md").write_text(text, encoding="utf-8")
+    return installed

@@ -5,6 +5,8 @@ They are those of `bonefrac-bench accuracy`; here points and level are chosen, a
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,16 +14,15 @@ from bonefrac.errors import BonefracError
 from bonefrac.model import Model
 from bonefrac_benchmarks.accuracy import (
     Films,
-    Judged,
     centre_hits,
     counted,
     false_regions,
-    measure,
     regions_of,
     shown,
 )
 
 _FALSE_REGIONS = 0.3
+_LEVELS = [round(0.05 * step, 2) for step in range(2, 17)]
 
 
 def operating_points(fractured: NDArray[np.bool_], probability: NDArray[np.float64]) -> tuple[float, float]:
@@ -41,9 +42,12 @@ def operating_points(fractured: NDArray[np.bool_], probability: NDArray[np.float
 
 def region_level(films: Films, probability: NDArray[np.float64], heatmaps: NDArray[np.float32], model: Model) -> float:
     """The level at which the most best regions have their centre in a true box while films without fracture show fewer
-    than `_FALSE_REGIONS` regions in the mean; of equals, the highest."""
-    found = []
-    for level in (round(0.05 * step, 2) for step in range(2, 17)):
+    than `_FALSE_REGIONS` regions in the mean; of equals, the highest. Half of the scale where no film has a box, or the
+    model no heat map, and the highest of all where every level shows more."""
+    if not any(film.fractured and film.boxes for film in films.labels) or not heatmaps.size:
+        return 0.5
+    found = [(-1.0, _LEVELS[-1])]
+    for level in _LEVELS:
         regions = regions_of(films, heatmaps, model, level)
         if false_regions(films, regions, probability >= model.manifest.operating_points.sensitive) < _FALSE_REGIONS:
             found.append((float(centre_hits(films, regions).mean()), level))
@@ -55,10 +59,9 @@ def wilson(successes: int, trials: int) -> str:
     return shown(counted(successes, trials))
 
 
-def figures(judged: Judged) -> dict[str, str]:
-    """The card's figures of a finished bundle, measured through the engine. What begins with `among` is of a part of
-    the films, at the specific point: parts of a sentence between semicolons, which the card makes cells of."""
-    measured = measure(judged)
+def figures(measured: dict[str, Any], *, heatmap: bool) -> dict[str, str]:
+    """The card's figures, from those of `bonefrac_benchmarks.accuracy.measure`. What begins with `among` is of a part
+    of the films, at the specific point: parts of a sentence between semicolons, which the card makes cells of."""
     found = {
         "films": f"{measured['films']}, {measured['fractured']} with a fracture, in {measured['groups']} groups",
         "AUROC": f"{shown(measured['ranking']['auroc'])}, bootstrap over groups",
@@ -67,9 +70,10 @@ def figures(judged: Judged) -> dict[str, str]:
         for figure in ("sensitivity", "specificity"):
             found[f"{figure} at the {name} point"] = shown(measured["points"][name][figure])
     places = measured["localisation"]
-    found["best region's centre in a true box"] = shown(places["best_region_centre_in_box"])
     shown_regions = places["regions_on_a_film_without_fracture"]["value"]
-    found["regions shown on a film without fracture"] = f"{shown_regions:.2f} in the mean"
+    if heatmap:
+        found["best region's centre in a true box"] = shown(places["best_region_centre_in_box"])
+        found["regions shown on a film without fracture"] = f"{shown_regions:.2f} in the mean"
     parts = [(f"of the {row['of']}", row) for row in measured["body_regions"]]
     parts += [(row["of"], row) for row in measured["hardware"]]
     for part, row in parts:

@@ -23,9 +23,9 @@ from bonefrac.labelled import list_hash, read_labelled
 from bonefrac.model import Model, Scores
 from bonefrac.results import Region
 from bonefrac.synthetic import draw_radiograph
-from bonefrac_benchmarks.accuracy import FEWEST, compare, judge, measure
+from bonefrac_benchmarks.accuracy import FEWEST, compare, judge, judge_again, maps_agree, measure
 from bonefrac_benchmarks.cli import main
-from bonefrac_benchmarks.gallery import misses
+from bonefrac_benchmarks.gallery import flips, misses
 from bonefrac_benchmarks.judged import Films, Judged, load
 from bonefrac_benchmarks.localisation import best_ious, centre_hits, heat_in_boxes, localise, peak_hits
 from bonefrac_benchmarks.split import choose, unseen_fold
@@ -138,7 +138,7 @@ def test_figures_are_those_of_the_very_rows_that_the_engine_writes(
 
 
 def test_a_card_and_the_command_are_one_measurement(judged: Judged, films: Films, model: Model) -> None:
-    measured, card = measure(judged), card_figures(judged)
+    measured, card = measure(judged), card_figures(measure(judged), heatmap=True)
     assert card["AUROC"].startswith(f"{measured['ranking']['auroc']['value']:.3f} (")
     specific = measured["points"]["specific"]["sensitivity"]
     assert card["sensitivity at the specific point"].endswith(f", {specific['count']} of 12")
@@ -175,7 +175,9 @@ def test_flips_between_precisions_are_counted_named_and_judged(judged: Judged, f
     points = replace(judged.model.manifest.operating_points, sensitive=middle)
     model = Model(judged.model._folder)
     model.manifest = replace(model.manifest, operating_points=points)
-    found = compare(replace(judged, model=model), float_model)
+    ours = replace(judged, model=model)
+    again = judge_again(ours, float_model)
+    found = compare(ours, again)
     flipped = (judged.probability >= middle) != (other >= middle)
     point = found["points"]["sensitive"]
     assert point["flips"] == flipped.sum() == sum(point["right"].values()) == len(point["films"])
@@ -184,6 +186,34 @@ def test_flips_between_precisions_are_counted_named_and_judged(judged: Judged, f
     assert 0 <= point["mcnemar_p"] <= 1
     areas = [metrics.roc_auc_score(judged.films.fractured, scores) for scores in (judged.probability, other)]
     assert found["auroc_difference"] == pytest.approx(areas[0] - areas[1])
+    assert found["heatmaps"]["films"] == judged.films.fractured.sum()
+    assert found["heatmaps"]["correlation"] > 0.8
+    pairs = flips(ours, again)
+    assert {pair[0].words.split(",")[0] for pair in pairs} >= set(names)
+    for one, two in pairs:
+        assert "int8 0." in one.words
+        assert "float32 0." in two.words
+        assert one.url != two.url
+
+
+def test_maps_that_agree_and_maps_that_do_not() -> None:
+    rng = np.random.default_rng(0)
+    maps = rng.random((3, 6, 6)).astype(np.float32)
+    same = maps_agree(maps, maps)
+    assert same is not None
+    assert same["correlation"] == pytest.approx(1)
+    assert (same["peak_within_a_cell"]["count"], same["films"]) == (3, 3)
+    moved = maps.copy()
+    y, x = np.unravel_index(maps[0].argmax(), (6, 6))
+    moved[0] = 0
+    moved[0, (y + 2) % 6, x] = 1  # two cells away
+    moved[1] = 0.5  # flat where it was not: no agreement
+    found = maps_agree(maps, moved)
+    assert found is not None
+    assert found["peak_within_a_cell"]["count"] == 1 + (maps[1].argmax() in (0, 1, 6, 7))
+    assert found["correlation"] < 0.5
+    assert maps_agree(np.full((2, 6, 6), 0.3, np.float32), maps[:2]) is None
+    assert maps_agree(np.zeros((2, 0, 0), np.float32), np.zeros((2, 0, 0), np.float32)) is None
 
 
 def test_films_that_the_model_sets_aside_are_left_out_and_named(films: Films, flagship: Path) -> None:
@@ -343,7 +373,7 @@ def test_every_table_says_of_which_file_and_films_it_is(report: tuple[str, Path]
     of = f"int8.onnx, SHA-256 {model.sha256[:16]}…, {json.loads((out / 'accuracy.json').read_text())['split']['name']}"
     tables = markdown.count("\n## ") - 1  # the limits are no table
     assert markdown.count(of) == tables >= 8
-    assert page.count(of) == tables + 3  # the curves and two galleries
+    assert page.count(of) == tables + 4  # the curves and three galleries
     assert model.sha256 in markdown
     assert model.sha256 in page
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
+import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import onnx
 import pytest
+from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
+from onnx import helper, numpy_helper
 from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
 pytest.importorskip("tensorflow", reason='needs the extra: pip install ".[export,train]"')
@@ -25,40 +29,21 @@ from bonefrac.model import Model
 from bonefrac.preprocess import InputSpec, to_input
 from bonefrac.results import Radiograph
 from bonefrac.synthetic import draw_radiograph
-from bonefrac_export import bundle, quantize
+from bonefrac_export import films, quantize
 from bonefrac_export.bundle import ExportSettings, export_bundle
-from bonefrac_export.convert import keras_logits, load_keras, to_onnx
+from bonefrac_export.cli import main
+from bonefrac_export.convert import to_onnx
 from bonefrac_export.evaluate import operating_points, wilson
+from bonefrac_export.films import calibration_films, load_films
+from bonefrac_export.golden import DRAWN
+from bonefrac_export.measure import set_limit
+from bonefrac_export.network import open_network
 from bonefrac_training.familiarity import with_familiarity
 from bonefrac_training.flagship import flagship, for_export
 from bonefrac_training.fused import for_training
 
 SIZE = 128
 SPEC = InputSpec(SIZE, SIZE)
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """48 drawn films in four folds, half of them fractured, as `bonefrac-train` and `bonefrac-export` read them."""
-    folder = tmp_path_factory.mktemp("data")
-    (folder / "images").mkdir()
-    with (
-        open(folder / "labels.csv", "w", newline="") as labels_file,
-        open(folder / "boxes.csv", "w", newline="") as boxes_file,
-    ):
-        labels, boxes = csv.writer(labels_file), csv.writer(boxes_file)
-        labels.writerow(["image_id", "fractured", "fold", "group", "use", "hand", "leg", "hip", "shoulder"])
-        boxes.writerow(["image_id", "x_min", "y_min", "x_max", "y_max"])
-        for index in range(48):
-            drawn = draw_radiograph(100 + index, fractured=index % 2 == 0)
-            name = f"{index:02}.png"
-            cv2.imwrite(str(folder / "images" / name), (drawn.pixels >> 4).astype(np.uint8))
-            labels.writerow(
-                [name, int(index % 2 == 0), index % 8 // 2, f"group-{index // 8}", 1, index % 3 == 0, 1, 0, 0]
-            )
-            if drawn.box is not None:
-                boxes.writerow([name, *drawn.box])
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -71,11 +56,11 @@ def network(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for layer in plain.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.5
-    golden = [draw_radiograph(seed, fractured=fractured).pixels for seed, fractured in bundle._GOLDEN]
-    films = [decode(film.path.read_bytes(), long_side=SIZE) for film in read_labelled(data)]
-    films += [Radiograph(pixels, pixels.shape[1], pixels.shape[0]) for pixels in golden]
-    truth = np.array([film.fractured for film in read_labelled(data)] + [fractured for _, fractured in bundle._GOLDEN])
-    pixels = np.stack([to_input(film, SPEC)[0] for film in films]).astype(np.float32)
+    golden = [draw_radiograph(seed, fractured=fractured).pixels for seed, fractured in DRAWN]
+    decoded = [decode(film.path.read_bytes(), long_side=SIZE) for film in read_labelled(data)]
+    decoded += [Radiograph(pixels, pixels.shape[1], pixels.shape[0]) for pixels in golden]
+    truth = np.array([film.fractured for film in read_labelled(data)] + [fractured for _, fractured in DRAWN])
+    pixels = np.stack([to_input(film, SPEC)[0] for film in decoded]).astype(np.float32)
 
     training = for_export(for_training(plain))
     training.compile(keras.optimizers.Adam(2e-3), {"logit": keras.losses.BinaryCrossentropy(from_logits=True)})
@@ -92,7 +77,10 @@ def network(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def settings(network: Path, data: Path, out: Path) -> ExportSettings:
-    return ExportSettings(network, data, out, "drawn films", "none needed", "bonefrac's tests", name="tiny")
+    return ExportSettings(
+        network, data, out, "drawn films", "none needed", "bonefrac's tests", labels=data, name="tiny", float16=True,
+        other_cpus=False, report=out.with_name("report"),
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -103,13 +91,13 @@ def exported(network: Path, data: Path, tmp_path_factory: pytest.TempPathFactory
 
 
 def test_a_bundle_holds_what_its_manifest_says_and_passes_its_self_test(exported: Path) -> None:
-    for precision in ("int8", "float32"):
+    for precision in ("int8", "float32", "float16"):
         model = Model(exported, precision=precision)
         entry = model.manifest.precisions[precision]
         assert hashlib.sha256((exported / entry.file).read_bytes()).hexdigest() == entry.sha256 == model.sha256
         assert model.check_golden() <= 1e-5
     assert {path.name for path in exported.iterdir()} == {
-        "manifest.json", "int8.onnx", "float32.onnx", "golden.npz", "CARD.md"
+        "manifest.json", "int8.onnx", "float32.onnx", "float16.onnx", "golden.npz", "CARD.md"
     }  # fmt: skip
     assert not exported.with_name("tiny.part").exists()
 
@@ -138,25 +126,28 @@ def test_points_were_chosen_so_that_both_promises_hold(exported: Path, data: Pat
 
 
 def test_keras_and_the_float32_file_agree(exported: Path, network: Path, data: Path) -> None:
-    model, keras_model = Model(exported, precision="float32"), load_keras(network)
-    films = read_labelled(data)[:16]
-    pixels = np.stack([to_input(decode(film.path.read_bytes(), long_side=SIZE), SPEC)[0] for film in films])
-    logits, maps = keras_logits(keras_model, pixels)
+    import keras
+
+    model, keras_model = Model(exported, precision="float32"), keras.saving.load_model(network)
+    pixels = np.stack([to_input(decode(film.path.read_bytes(), long_side=SIZE), SPEC)[0]
+                       for film in read_labelled(data)[:16]])  # fmt: skip
     slope, offset = (
         float(part.strip(" *+"))
         for part in model.manifest.made_with["probability"].split("sigmoid(")[1].split(")")[0].split("* logit +")
     )
+    expected = keras_model.predict_on_batch(pixels.astype(np.float32))
     probability, heatmap, familiarity = model.predict(pixels)
-    assert np.abs(probability - 1 / (1 + np.exp(-(slope * logits + offset)))).max() <= 1e-4
-    assert np.abs(heatmap - 1 / (1 + np.exp(-maps))).max() <= 1e-4
+    assert np.abs(probability - 1 / (1 + np.exp(-(slope * expected["logit"] + offset)))).max() <= 1e-4
+    assert np.abs(heatmap - 1 / (1 + np.exp(-expected["heatmap"]))).max() <= 1e-4
     assert not np.array_equal(heatmap[0], heatmap[1]), "the heat map does not depend on the film"
-    expected = keras_model.predict_on_batch(pixels.astype(np.float32))["familiarity"]
-    assert np.abs(familiarity - expected).max() <= 1e-4
+    assert np.abs(familiarity - expected["familiarity"]).max() <= 1e-4
 
 
 def test_int8_is_clean_inside_and_takes_pixels_as_they_are(exported: Path) -> None:
     graph = onnx.load(exported / "int8.onnx")
-    assert quantize.conversions_inside(graph) == []
+    story = Model(exported).manifest.made_with["int8"]
+    in_float = re.search(r"\((\d+) of \d+ layers", story)
+    assert quantize.conversions_inside(graph, int(in_float[1]) if in_float else 0) == []
     assert not [node for node in graph.graph.node if node.op_type == "Cast"]
     assert graph.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.UINT8
     assert graph.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "N"
@@ -177,12 +168,12 @@ def test_pictures_of_other_things_are_counted(exported: Path, data: Path, tmp_pa
     noise = np.random.default_rng(0).integers(0, 256, (300, 300)).astype(np.uint8)
     cv2.imwrite(str(others / "noise.png"), noise)
     shutil.copy(next((data / "images").iterdir()), others / "film.png")
-    films = bundle._load([film for film in read_labelled(data) if film.fold == 3], SPEC)
-    counted = bundle._set_limit(exported, Model(exported).manifest, films, others)
+    seen = load_films([film for film in read_labelled(data) if film.fold == 3], SPEC)
+    counted = set_limit(exported, Model(exported).manifest, seen, others)
     assert counted.figures["pictures of other things, set aside"].endswith("1 of 2")
     (others / "letter.txt").write_text("Dear colleague")
     with pytest.raises(UsageError, match="no picture"):
-        bundle._set_limit(exported, counted, films, others)
+        set_limit(exported, counted, seen, others)
 
 
 def test_a_network_that_does_not_tell_has_no_limit(exported: Path, tmp_path: Path) -> None:
@@ -217,7 +208,7 @@ def test_a_naive_quantization_is_found_out(exported: Path, tmp_path: Path) -> No
 def test_wrong_polarity_exports_nothing_and_keeps_the_old_bundle(network: Path, data: Path, tmp_path: Path) -> None:
     import keras
 
-    model = load_keras(network)
+    model = keras.saving.load_model(network)
     layer = model.get_layer("heat_logit")
     layer.set_weights([-2 * weight for weight in layer.get_weights()])
     turned = tmp_path / "turned"
@@ -231,37 +222,19 @@ def test_wrong_polarity_exports_nothing_and_keeps_the_old_bundle(network: Path, 
     assert [path.name for path in out.iterdir()] == ["old"]
 
 
-def test_what_is_no_network_of_ours_is_refused_in_one_sentence(network: Path, data: Path, tmp_path: Path) -> None:
-    import keras
-
-    text = tmp_path / "network.keras"
-    text.write_text("no network")
-    with pytest.raises(UsageError, match="cannot be loaded"):
-        load_keras(text)
-    other = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
-    other.save(tmp_path / "other.keras")
-    with pytest.raises(UsageError, match="no outputs 'logit' and 'heatmap'"):
-        load_keras(tmp_path / "other.keras")
-    alone = tmp_path / "alone"
-    alone.mkdir()
-    shutil.copy(network, alone)
-    with pytest.raises(UsageError, match=r"input\.json or training\.json"):
-        export_bundle(settings(alone / "network.keras", data, tmp_path / "out"))
-
-
 def test_calibration_films_are_of_training_folds_and_both_classes(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bundle, "_CALIBRATION_FILMS", 12)
+    monkeypatch.setattr(films, "CALIBRATION_FILMS", 12)
     training = [film for film in read_labelled(data) if film.fold != 3]
-    chosen = bundle._calibration_films(training)
+    chosen = calibration_films(training)
     assert len(chosen) == len({film.path for film in chosen}) == 12
     assert sum(film.fractured for film in chosen) == 4
     assert {film.fold for film in chosen} <= {0, 1, 2}
     assert len({film.regions for film in chosen}) == len({film.regions for film in training})
-    assert chosen == bundle._calibration_films(training)
+    assert chosen == calibration_films(training)
 
 
 def test_the_float_graph_has_one_operator_for_upsampling(network: Path) -> None:
-    kinds = [node.op_type for node in to_onnx(load_keras(network), 1.0, 0.0).graph.node]
+    kinds = [node.op_type for node in to_onnx(open_network(network), 1.0, 0.0).graph.node]
     assert kinds.count("Resize") == 2
     assert not {"Tile", "Loop", "Shape"} & set(kinds)
 
@@ -278,3 +251,135 @@ def test_operating_points_keep_their_promise_for_any_scores(films: list[tuple[bo
     assert 0 < sensitive <= specific < 1
     assert (probability[truth] >= sensitive).mean() >= 0.95
     assert (probability[~truth] < specific).mean() >= 0.95
+
+
+# ---- the command: what it was asked, what it says again, what it is summed up in
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def test_verify_asks_the_finished_bundle_again_without_tensorflow(exported: Path, data: Path, tmp_path: Path) -> None:
+    report, checks = tmp_path / "report", tmp_path / "checks.json"
+    done = run(
+        "verify", exported, "--labels", data, "--fold", 3, "--no-other-cpus", "--report", report, "--json", checks
+    )
+    told = json.loads(checks.read_text())
+    assert done.exit_code == (0 if all(check["holds"] for check in told) else 1), done.output
+    assert [line.split()[0] for line in done.output.splitlines()[-len(told) :]] == [
+        "holds" if check["holds"] else "FAILS" for check in told
+    ]
+    asked = " ".join(check["what"] for check in told)
+    for what in ("golden samples, int8", "golden samples, float16", "AUROC", "decisions changed",
+                 "correlation", "peaks", "films a second"):  # fmt: skip
+        assert what in asked
+    assert (report / "accuracy.html").exists()
+    program = "import sys; from bonefrac_export import verify; sys.exit('tensorflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_verify_tells_a_file_that_is_not_the_one_exported(exported: Path, data: Path, tmp_path: Path) -> None:
+    changed = tmp_path / "changed"
+    shutil.copytree(exported, changed)
+    with open(changed / "float32.onnx", "ab") as file:
+        file.write(b"\0")
+    done = run("verify", changed, "--labels", data, "--fold", 3, "--no-other-cpus")
+    assert done.exit_code == 2
+    assert "is not the file that was verified" in done.output
+
+
+def test_verify_fails_where_int8_decides_otherwise(exported: Path, data: Path, tmp_path: Path) -> None:
+    """A float32 file of the opposite opinion, under its own right hash."""
+    other = tmp_path / "other"
+    shutil.copytree(exported, other)
+    model = onnx.load(other / "float32.onnx")
+    last = next(node for node in model.graph.node if "probability" in node.output)
+    last.output[0] = "meant"
+    model.graph.initializer.append(numpy_helper.from_array(np.ones(1, np.float32), "one"))
+    model.graph.node.append(helper.make_node("Sub", ["one", "meant"], ["probability"]))
+    onnx.save(model, other / "float32.onnx")
+    raw = json.loads((other / "manifest.json").read_text())
+    raw["precisions"]["float32"]["sha256"] = hashlib.sha256((other / "float32.onnx").read_bytes()).hexdigest()
+    with np.load(other / "golden.npz") as golden:
+        arrays = dict(golden)
+    arrays["float32"] = 1 - arrays["float32"]
+    np.savez(other / "golden.npz", **arrays)
+    raw["golden"]["sha256"] = hashlib.sha256((other / "golden.npz").read_bytes()).hexdigest()
+    (other / "manifest.json").write_text(json.dumps(raw))
+    done = run("verify", other, "--labels", data, "--fold", 3, "--no-other-cpus")
+    assert done.exit_code == 1, done.output
+    assert "FAILS  decisions changed: 2" in done.output
+
+
+def test_the_report_shows_films_and_the_record_does_not(exported: Path) -> None:
+    report = exported.with_name("report")
+    record = json.loads((report / "export.json").read_text())
+    assert set(record["bytes"]) == {"int8", "float32", "float16"}
+    assert record["bytes"]["int8"] == (exported / "int8.onnx").stat().st_size
+    assert record["films"] == 12
+    assert ".png" not in json.dumps(record)
+    page = (report / "accuracy.html").read_text()
+    assert "Decisions that differ between" in page
+    assert "keep it as you keep them" in page
+    shown = run("table", report / "export.json").output
+    assert f"{record['auroc']['float32']:.3f} → {record['auroc']['int8']:.3f}" in shown
+    assert f"{record['bytes']['float32'] / 1e6:.1f} → {record['bytes']['int8'] / 1e6:.1f}" in shown
+
+
+def test_exports_of_different_films_stand_in_no_table(exported: Path, tmp_path: Path) -> None:
+    here = exported.with_name("report") / "export.json"
+    (tmp_path / "other.json").write_text(json.dumps({**json.loads(here.read_text()), "data": "others"}))
+    assert "several sets of films" in run("table", here, tmp_path / "other.json").output
+    (tmp_path / "no.json").write_text("{}")
+    done = run("table", tmp_path / "no.json")
+    assert (done.exit_code, "no record of an export" in done.output) == (2, True)
+
+
+def test_the_manifest_says_with_which_arguments(network: Path, data: Path, tmp_path: Path) -> None:
+    """And nothing of the folders of this machine."""
+    out = tmp_path / "bundle"
+    done = run(network, "--out", out, "--data", data, "--precision", "float32", "--name", "a b")
+    assert done.exit_code == 0, done.output
+    manifest = Model(out).manifest
+    assert manifest.made_with["asked"] == (
+        f"bonefrac-export network.keras --out bundle --data {data.name} --precision float32 --name 'a b'"
+    )
+    assert (manifest.default_precision, list(manifest.precisions)) == ("float32", ["float32"])
+    assert manifest.made_with["int8"].startswith("not asked for")
+    assert str(tmp_path) not in (out / "manifest.json").read_text() + (out / "CARD.md").read_text()
+    assert (tmp_path / "bundle-report" / "accuracy.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "films are needed: give --calibration"),
+        (["--calibration", "{data}"], "no operating points can be chosen: give --labels"),
+        (["--calibration", "{data}", "--sensitive-point", "0.1"], "go together"),
+        (["--calibration", "{data}", "--sensitive-point", "0.9", "--specific-point", "0.1"], "the sensitive one first"),
+        (["--calibration", "{empty}", "--labels", "{data}"], "holds no files"),
+        (["--calibration", "{data}", "--labels", "{data}", "--fold", "9"], "nothing can be measured"),
+    ],
+)  # fmt: skip
+def test_what_is_missing_is_asked_for(
+    network: Path, data: Path, tmp_path: Path, arguments: list[str], words: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    places = {"data": data, "empty": tmp_path / "empty"}
+    done = run(network, "--out", tmp_path / "out", *(argument.format(**places) for argument in arguments))
+    assert done.exit_code == 2, done.output
+    assert words in done.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_labels_the_card_says_that_nothing_was_measured(network: Path, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "bundle"
+    points = ["--sensitive-point", "0.2", "--specific-point", "0.6"]
+    done = run(network, "--out", out, "--calibration", data / "images", *points, "--no-other-cpus")
+    assert done.exit_code == 0, done.output
+    manifest = Model(out).manifest
+    assert (manifest.operating_points.sensitive, manifest.operating_points.specific) == (0.2, 0.6)
+    assert "Nothing was measured" in (out / "CARD.md").read_text()
+    assert "AUROC" not in manifest.figures
+    assert "in the median" in manifest.figures["int8 against float32"]

@@ -1,0 +1,74 @@
+"""The int8 graph that passes the gates, or the reason why there is none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from bonefrac.errors import BonefracError
+from bonefrac_export.calibration import Method
+from bonefrac_export.cpus import OtherCpu, on_other_cpus
+from bonefrac_export.gates import Check, Gate, cpu_checks
+from bonefrac_export.guilty import Freed, Make, free_fewest, layer_errors
+from bonefrac_export.quantizable import quantizable
+from bonefrac_export.quantize import activation_ranges, layers, quantize_within, rounded_weights
+
+ON_CPUS = 64  # films that other processors are given: they are emulated, and slow
+_ASKED = 6  # films that tell which layer is guilty: each layer is tried on all of them
+
+
+@dataclass(frozen=True)
+class Int8:
+    """`model` None: there is none that holds what it must. `story`: how it was made, or why it was not, in words;
+    `cpus`: what other processors make of it, None where that was not checked."""
+
+    model: onnx.ModelProto | None
+    story: str
+    cpus: list[OtherCpu] | None = None
+
+
+def make_int8(
+    float32: onnx.ModelProto, calibration: NDArray[np.uint8], gate: Gate, method: Method, *, other_cpus: bool = True
+) -> Int8:
+    """Quantize, calibrated on `calibration` uint8 (n, height, width, 1), until the `gate` holds: as it is, or with the
+    fewest of the guiltiest layers in float. Weights are such that no CPU saturates (`reduce_range`)."""
+    if not any(node.op_type == "Conv" for node in float32.graph.node):
+        return Int8(None, "left out, for the network has no convolution")
+    story = f"static QDQ, per channel, {method}, weights rounded by GPTQ so that no pair saturates 16 bits"
+    try:
+        graph = quantizable(float32)
+        weights = rounded_weights(graph, calibration, reduce_range=True)
+        ranges = activation_ranges(graph, calibration, method)
+        make = partial(quantize_within, graph, ranges, reduce_range=True, weights=weights)
+        freed = Freed(make(()), (), 0)
+        if faults := gate.faults(freed.model):
+            found = _freed(graph, make, gate, calibration)
+            if found is None:
+                return Int8(None, f"left out: {_words(faults)}, and no few layers in float mend that")
+            freed, story = found, f"{story}; {_cost(found, len(layers(graph)), faults)}"
+        others = on_other_cpus(freed.model, gate.films[:ON_CPUS], gate.limits(freed.model)) if other_cpus else None
+    except BonefracError as error:
+        return Int8(None, f"left out: {error}")
+    if bad := [check for check in cpu_checks(others) if not check.holds]:
+        return Int8(None, f"left out: {_words(bad)}", others)
+    return Int8(freed.model, story, others)
+
+
+def _freed(graph: onnx.ModelProto, make: Make, gate: Gate, calibration: NDArray[np.uint8]) -> Freed | None:
+    guilty = layer_errors(graph, make, calibration[:: max(1, len(calibration) // _ASKED)][:_ASKED])
+    return free_fewest(make, list(guilty), lambda model: not gate.faults(model))
+
+
+def _words(checks: list[Check]) -> str:
+    return "; ".join(map(str, checks))
+
+
+def _cost(freed: Freed, of: int, faults: list[Check]) -> str:
+    return (
+        f"in float {', '.join(freed.layers)} ({len(freed.layers)} of {of} layers, {freed.bytes_more / 1e6:+.2f} MB),"
+        f" for without that {_words(faults)}"
+    )

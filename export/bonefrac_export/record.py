@@ -1,0 +1,78 @@
+"""What an export came to, in a file of its own: the README's table is made from these, no figure is typed by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from bonefrac.errors import UsageError
+from bonefrac.sinks import atomic
+
+NAME = "export.json"
+_HEADER = ("network", "px", "MB", "films a second, one thread", "times", "AUROC", "decisions changed", "default")
+
+
+@dataclass(frozen=True)
+class Record:
+    """Figures by precision: bytes of the file, films a second through the engine's session with one thread, AUROC. Of
+    `films` decisions, `flips` differ at each point between int8 and float32. `story`: how int8 was made, or why not."""
+
+    model: str
+    version: str
+    data: str
+    image_size: int
+    default: str
+    story: str
+    bytes: dict[str, int]
+    films_a_second: dict[str, float]
+    auroc: dict[str, float]
+    films: int
+    flips: dict[str, int]
+    minutes: float
+
+
+def write_record(folder: Path, record: Record) -> None:
+    """Write it into a report's folder."""
+    with atomic(folder / NAME) as file:
+        file.write(json.dumps(asdict(record), indent=1).encode() + b"\n")
+
+
+def read_record(path: Path) -> Record:
+    """Raises UsageError for what `write_record` did not write."""
+    try:
+        return Record(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise UsageError(f"{path}: is no record of an export; bonefrac-export writes one into its report") from error
+
+
+def table(paths: Iterable[Path]) -> str:
+    """Markdown, a row an export, float32 -> int8, the smallest network first. Raises UsageError where exports were not
+    measured on the same films: their figures do not compare."""
+    records = sorted((read_record(path) for path in paths), key=lambda record: record.bytes["float32"])
+    if len(of := {(record.data, record.films) for record in records}) != 1:
+        told = "; ".join(f"{count} of {data}" for data, count in sorted(of))
+        raise UsageError(f"the exports were measured on several sets of films: {told}; give those of one")
+    rows = [_HEADER, ("---",) * len(_HEADER), *(_cells(record) for record in records)]
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    left_out = [f"`{record.model}`: int8 {record.story}." for record in records if "int8" not in record.bytes]
+    notes = [f"float32 → int8, on {records[0].films} films of {records[0].data}, which training never saw.", *left_out]
+    return "\n".join([*lines, "", *notes]) + "\n"
+
+
+def _cells(record: Record) -> tuple[str, ...]:
+    def both(figures: dict[str, float], digits: int) -> str:
+        return " → ".join(f"{figures[name]:.{digits}f}" for name in ("float32", "int8") if name in figures)
+
+    speeds = record.films_a_second
+    return (
+        f"`{record.model}`",
+        str(record.image_size),
+        both({name: size / 1e6 for name, size in record.bytes.items()}, 1),
+        both(speeds, 0) if min(speeds.values()) >= 10 else both(speeds, 1),
+        f"{speeds['int8'] / speeds['float32']:.2f}" if "int8" in speeds else "–",
+        both(record.auroc, 3),
+        ", ".join(f"{count} ({name})" for name, count in record.flips.items()) or "–",
+        record.default,
+    )

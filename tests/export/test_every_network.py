@@ -1,0 +1,214 @@
+"""Every network that bonefrac-train can make becomes a graph with its own numbers; a box is drawn as a map."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+
+pytest.importorskip("tensorflow", reason='needs the extra: pip install ".[export,train]"')
+
+import keras
+import tensorflow as tf
+from hypothesis import given
+from hypothesis import strategies as st
+from keras import layers
+
+from bonefrac.errors import UsageError
+from bonefrac.preprocess import InputSpec
+from bonefrac_export.boxes import CELL, box_heat
+from bonefrac_export.cam import with_class_activation
+from bonefrac_export.canonical import canonical
+from bonefrac_export.convert import to_onnx
+from bonefrac_export.heads import Asked
+from bonefrac_export.inputs import Told
+from bonefrac_export.network import Network, Reading, open_network
+from bonefrac_export.quantizable import quantizable
+from bonefrac_export.quantize import activation_ranges, folded, quantize_within
+from bonefrac_training.networks import NETWORKS, find
+
+SIDE = 64
+SPEC = InputSpec(SIDE, SIDE, "bilinear", "stretch")
+MAPS = {"ann": None, "box": (16, 16), "flagship": (8, 8), "cnn": (4, 4)}  # of 64 px; others 2 x 2
+Array = np.ndarray[Any, Any]
+Save = Callable[..., Path]
+
+
+def narrow(layer: Any) -> Any:
+    """The layer with an eighth of its channels, so that the test is quick; a network's structure stays."""
+    config = layer.get_config()
+    for key in ("filters", "units"):
+        if config.get(key, 0) > 4:
+            config[key] //= 8
+    return type(layer).from_config(config)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, shake: Callable[..., Any]) -> Save:
+    """trained(name): the network's file with shaken weights, and what bonefrac-train writes beside it."""
+
+    def save(name: str) -> Path:
+        network = find(name)
+        model = shake(keras.models.clone_model(network.of_kind.exported(network.build(SIDE)), clone_function=narrow))
+        for layer in model.layers:
+            if layer.name == "head_dense":  # every feature speaks for a fracture, so that the map is not empty
+                layer.kernel.assign(np.abs(layer.kernel))
+        folder = tmp_path_factory.mktemp(name)
+        model.save(folder / "network.keras")
+        (folder / "input.json").write_text(json.dumps(asdict(SPEC)))
+        (folder / "training.json").write_text(json.dumps({"fold": 2, "network": name}))
+        return folder / "network.keras"
+
+    return save
+
+
+@pytest.fixture(scope="module")
+def cnn(trained: Save) -> Path:
+    return trained("cnn")
+
+
+def graph_of(network: Network, pixels: Array, slope: float) -> onnx.ModelProto:
+    return with_class_activation(to_onnx(network, slope, 0.0), network.head, pixels)
+
+
+def shipped(network: Network, pixels: Array, slope: float) -> dict[str, Array]:
+    return said_by(graph_of(network, pixels, slope), pixels)
+
+
+def said_by(model: onnx.ModelProto, pixels: Array) -> dict[str, Array]:
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, {"pixels": pixels}), strict=True))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_trained_network_becomes_a_graph_and_int8(name: str, trained: Save, cnn: Path, pixels: Array) -> None:
+    network = open_network(trained(name), classifier=cnn if name == "box" else None)
+    assert network.spec == SPEC
+    assert network.history["network"] == ("cnn" if name == "box" else name)
+    expected = network.predict(pixels)
+    slope = 1 / float(np.abs(expected["logit"]).max())  # so that no probability is all but 0 or 1
+    found = shipped(network, pixels, slope)
+
+    assert expected["logit"].std() > 1e-3 * np.abs(expected["logit"]).max(), "it says the same of every film"
+    assert np.abs(found["probability"] - 1 / (1 + np.exp(-slope * expected["logit"]))).max() <= 1e-4
+    sides = MAPS.get(name, (2, 2))
+    assert set(found) == {"probability", "heatmap"} if sides else {"probability"}
+    if sides:
+        assert found["heatmap"].shape == (len(pixels), *sides)
+        assert 0 <= found["heatmap"].min() < found["heatmap"].max() <= 1
+    if name in ("box", "flagship"):
+        assert np.abs(found["heatmap"] - expected["heatmap"]).max() <= 1e-4
+    if name == "ann":
+        return
+    graph = quantizable(folded(graph_of(network, pixels, slope)))
+    int8 = quantize_within(graph, activation_ranges(graph, pixels))  # which refuses conversions left inside
+    onnx.checker.check_model(canonical(int8), full_check=True)
+    assert np.abs(said_by(int8, pixels)["probability"] - found["probability"]).max() <= 0.1
+
+
+def test_the_classifier_decides_and_the_box_is_where_it_says(trained: Save, cnn: Path, pixels: Array) -> None:
+    path = trained("box")
+    corners = np.asarray(keras.saving.load_model(path)(pixels.astype(np.float32))["box"])
+    assert (corners[:, :2] < corners[:, 2:]).all()
+    found = shipped(open_network(path, classifier=cnn), pixels, 1.0)
+    alone = shipped(open_network(cnn), pixels, 1.0)
+    assert np.array_equal(found["probability"], alone["probability"])
+    for heat, (x0, y0, x1, y1) in zip(found["heatmap"], corners * (SIDE / CELL), strict=True):
+        assert heat.sum() == pytest.approx(max(x1 - x0, 2) * max(y1 - y0, 2), abs=1e-2)
+        rows, columns = np.nonzero(heat)
+        assert abs((rows.min() + rows.max() + 1) / 2 - (y0 + y1) / 2) <= 1.5
+        assert abs((columns.min() + columns.max() + 1) / 2 - (x0 + x1) / 2) <= 1.5
+
+
+def test_a_cell_holds_the_part_of_it_that_the_box_covers() -> None:
+    heat = np.asarray(box_heat(tf.constant([[0.25, 0.5, 0.625, 0.8125]]), InputSpec(32, 64)))[0]
+    assert heat.shape == (16, 8)
+    assert heat[9:12, 2:6].tolist() == [[1, 1, 1, 0]] * 3
+    assert heat[[7, 13]].sum() == 0
+    half = np.asarray(box_heat(tf.constant([[0.0, 0.0, 1.0, 0.59375]]), InputSpec(32, 64)))[0]
+    assert half[:, 0].tolist() == [1] * 9 + [0.5] + [0] * 6
+
+
+@given(st.lists(st.floats(-1, 2, width=32), min_size=4, max_size=4))
+def test_corners_come_in_any_order_and_a_box_is_never_lost(corners: list[float]) -> None:
+    spec = InputSpec(48, 64)
+    x0, y0, x1, y1 = corners
+    one, turned = (np.asarray(box_heat(tf.constant([box]), spec)) for box in ([x0, y0, x1, y1], [x1, y1, x0, y0]))
+    assert np.allclose(one, turned, atol=1e-5)
+    assert one.max() == pytest.approx(1, abs=1e-4)
+    assert one.min() >= 0
+    assert one.sum() >= 4 - 1e-3
+
+
+def foreign(path: Path, width: int, *, end: Any = None, scaled: bool = False, side: int = SIDE) -> Path:
+    """A network of somebody else's, with no file beside it."""
+    picture = keras.Input((side, side, 3))
+    x = layers.Rescaling(1 / 255)(picture) if scaled else picture
+    x = layers.Dense(width)(layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3, strides=4, activation="relu")(x)))
+    path.mkdir()
+    keras.Model(picture, x if end is None else end(x)).save(path / "network.keras")
+    return path / "network.keras"
+
+
+def told(scaling: Any = "0..1", *, output: Any = None, resize: Any = "bilinear") -> Reading:
+    return Reading(Asked(("fractured", "normal"), "fractured", output), Told(scaling, None, resize, "stretch"))
+
+
+@pytest.mark.parametrize("output", [None, "box"])
+def test_a_foreign_box_with_a_foreign_classifier(tmp_path: Path, pixels: Array, output: Any) -> None:
+    box, softmax = foreign(tmp_path / "box", 4), foreign(tmp_path / "two", 2, end=layers.Softmax())
+    network = open_network(box, told("-1..1", output=output), classifier=softmax)
+    assert network.head.positive == 0
+    assert network.box is not None
+    assert network.box.arithmetic == network.eye.arithmetic
+    assert network.box.arithmetic.scale == pytest.approx((1 / 127.5,) * 3)
+    assert set(shipped(network, pixels, 1.0)) == {"probability", "heatmap"}
+
+
+def test_what_is_said_of_pixels_is_said_of_that_one_which_does_not_scale_them(tmp_path: Path, trained: Save) -> None:
+    softmax = foreign(tmp_path / "two", 2, end=layers.Softmax())
+    network = open_network(trained("box"), told("0..1"), classifier=softmax)
+    assert network.box is not None
+    assert network.box.arithmetic.scale == (1.0,)
+    assert network.eye.arithmetic.scale == pytest.approx((1 / 255,) * 3)
+    other = open_network(foreign(tmp_path / "box", 4), Reading(told=told("-1..1").told), classifier=trained("cnn"))
+    assert other.box is not None
+    assert other.box.arithmetic.scale == pytest.approx((1 / 127.5,) * 3)
+    assert other.eye.arithmetic.scale == (1.0,)
+    both = foreign(tmp_path / "both", 2, end=layers.Softmax(), scaled=True)
+    with pytest.raises(UsageError, match="scaled twice"):
+        open_network(trained("box"), told("0..1"), classifier=both)
+
+
+def test_a_box_alone_and_a_classifier_too_many_are_refused(tmp_path: Path, trained: Save, cnn: Path) -> None:
+    box = trained("box")
+    with pytest.raises(UsageError, match="name with --classifier a network that decides"):
+        open_network(box)
+    with pytest.raises(UsageError, match="does not decide"):
+        open_network(box, classifier=box)
+    with pytest.raises(UsageError, match=r"says itself what it gives \(logit"):
+        open_network(cnn, classifier=cnn)
+    with pytest.raises(UsageError, match="output of 2 is no box"):
+        open_network(foreign(tmp_path / "two", 2, end=layers.Softmax()), told(), classifier=cnn)
+
+
+def test_a_pair_must_see_the_same_picture(tmp_path: Path, trained: Save) -> None:
+    larger = foreign(tmp_path / "larger", 2, end=layers.Softmax(), side=96)
+    with pytest.raises(UsageError, match="both must see the same picture"):
+        open_network(trained("box"), told(), classifier=larger)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"fold": "two"}'])
+def test_a_damaged_history_is_refused(text: str, trained: Save) -> None:
+    path = trained("cnn")
+    (path.parent / "training.json").write_text(text)
+    with pytest.raises(UsageError, match=r"training.json: is damaged: it does not say which fold"):
+        open_network(path)

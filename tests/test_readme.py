@@ -59,10 +59,12 @@ def test_commands_that_make_the_model_take_the_options_shown(command: str) -> No
     from bonefrac_export.cli import main as export
     from bonefrac_training.cli import main as train
 
-    lines = " ".join(COMMANDS[-1].replace("\\\n", " ").split("\n"))
+    blocks = [block for block in COMMANDS if command in block]
+    assert len(blocks) == (2 if command == "bonefrac-export" else 1)
+    lines = " ".join("\n".join(blocks).replace("\\\n", " ").split("\n"))
     words = [part for part in re.split(r"(?=bonefrac-)", lines) if part.startswith(command)]
     assert words
-    target: click.Command = export if command == "bonefrac-export" else train.commands["fit"]
+    target: click.Command = export.commands["export"] if command == "bonefrac-export" else train.commands["fit"]
     known = {option for parameter in target.params if isinstance(parameter, click.Option) for option in parameter.opts}
     for line in words:
         assert {word for word in shlex.split(line) if word.startswith("--")} <= known

@@ -90,6 +90,7 @@ def compare(judged: Judged, again: Judged) -> dict[str, Any]:
     truth, points = judged.films.fractured, judged.model.manifest.operating_points
     name_of, other_name = judged.model.precision, again.model.precision
     other = again.probability
+    exact_last = (judged, again) if other_name == "float32" else (again, judged)
     difference, p = delong_test(truth, judged.probability, other)
     found: dict[str, Any] = {
         "precisions": [name_of, other_name],
@@ -97,7 +98,7 @@ def compare(judged: Judged, again: Judged) -> dict[str, Any]:
         "films": len(truth),
         "auroc_difference": difference,
         "delong_p": p,
-        "heatmaps": maps_agree(judged.heatmaps[truth], again.heatmaps[truth]),
+        "heatmaps": maps_agree(*(of.heatmaps[truth] for of in exact_last)),
         "points": {},
     }
     for name, threshold in (("sensitive", points.sensitive), ("specific", points.specific)):

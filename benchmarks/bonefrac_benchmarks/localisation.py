@@ -40,19 +40,27 @@ def _without_boxes(films: Films) -> Films:
     return dataclasses.replace(films, labels=[dataclasses.replace(film, boxes=()) for film in films.labels])
 
 
-def maps_agree(one: NDArray[np.float32], other: NDArray[np.float32]) -> dict[str, Any] | None:
-    """Two graphs' heat maps (n, h, w) of the same films: their correlation, the mean over films, and on how many the
-    peaks lie in one cell or in neighbours. Maps that are flat in the first are left out; None where no map is left."""
-    rows = [row for row in range(len(one)) if one[row].size and np.ptp(one[row]) > 0]
+def maps_agree(maps: NDArray[np.float32], exact: NDArray[np.float32]) -> dict[str, Any] | None:
+    """Heat maps (n, h, w) against the exact ones of the same films: their correlation, the mean over films, and on how
+    many the peaks lie in one cell or in neighbours; a map that is flat agrees in nothing. Films whose exact map is flat
+    are left out; None where none is left."""
+    rows = [row for row in range(len(exact)) if exact[row].size and np.ptp(exact[row]) > 0]
     if not rows:
         return None
-    peaks = np.array([[np.unravel_index(maps[row].argmax(), maps[row].shape) for maps in (one, other)] for row in rows])
-    correlation = [
-        float(np.corrcoef(one[row].ravel(), other[row].ravel())[0, 1]) if np.ptp(other[row]) > 0 else 0.0
-        for row in rows
-    ]
-    near = np.abs(peaks[:, 0] - peaks[:, 1]).max(axis=1) <= 1
-    return {"films": len(rows), "correlation": float(np.mean(correlation)), "peak_within_a_cell": share(near)}
+    correlation, near = [], []
+    for row in rows:
+        if np.ptp(maps[row]) == 0:
+            correlation.append(0.0)
+            near.append(False)
+            continue
+        correlation.append(float(np.corrcoef(maps[row].ravel(), exact[row].ravel())[0, 1]))
+        peaks = [np.unravel_index(of[row].argmax(), of[row].shape) for of in (maps, exact)]
+        near.append(bool(np.abs(np.subtract(*peaks)).max() <= 1))
+    return {
+        "films": len(rows),
+        "correlation": float(np.mean(correlation)),
+        "peak_within_a_cell": share(np.array(near, bool)),
+    }
 
 
 def with_boxes(films: Films) -> NDArray[np.bool_]:

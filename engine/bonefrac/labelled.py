@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,13 +29,18 @@ class LabelledFilm:
     hardware: bool | None = None
 
 
+_yes_or_no = {"1": True, "0": False}
+
+
 def read_labelled(data: Path) -> list[LabelledFilm]:
-    """The rows of `labels.csv` with `use` = 1 and their boxes; `data` is the folder, or such a table with `images/` and
-    `boxes.csv` beside it. Raises UsageError where a file or column is missing."""
+    """The rows of `labels.csv` with `use` = 1 and their boxes; `data` is the folder, or such a table with `images/`
+    and, where fractures' places are known, `boxes.csv` beside it. Raises UsageError where the table or a column is
+    missing, or `fractured` is neither 0 nor 1."""
     folder, labels = (data.parent, data) if data.is_file() else (data, data / "labels.csv")
     try:
         boxes: dict[str, list[Box]] = {}
-        with open(folder / "boxes.csv", newline="", encoding="utf-8") as file:
+        beside = folder / "boxes.csv"
+        with open(beside if beside.exists() else os.devnull, newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
                 box = (float(row["x_min"]), float(row["y_min"]), float(row["x_max"]), float(row["y_max"]))
                 boxes.setdefault(row["image_id"], []).append(box)
@@ -42,7 +48,7 @@ def read_labelled(data: Path) -> list[LabelledFilm]:
             return [
                 LabelledFilm(
                     path=folder / "images" / row["image_id"],
-                    fractured=row["fractured"] == "1",
+                    fractured=_yes_or_no[row["fractured"]],
                     fold=int(row["fold"]),
                     group=row["group"],
                     boxes=tuple(boxes.get(row["image_id"], ())),
@@ -56,7 +62,7 @@ def read_labelled(data: Path) -> list[LabelledFilm]:
         raise UsageError(f"{error.filename}: cannot be read: {error.strerror}") from error
     except (KeyError, ValueError) as error:
         raise UsageError(
-            f"{folder}: {labels.name} or boxes.csv lacks a column or has a value that is no number: {error}"
+            f"{folder}: {labels.name} or boxes.csv lacks a column or has a value that cannot be: {error}"
         ) from error
 
 

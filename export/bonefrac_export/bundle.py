@@ -7,6 +7,8 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
@@ -20,15 +22,16 @@ from sklearn.metrics import roc_auc_score
 from bonefrac.errors import UsageError
 from bonefrac.labelled import files_hash
 from bonefrac.model import FORMAT, FileEntry, Manifest, Model, OperatingPoints, Precision, TrainingData
+from bonefrac_benchmarks.accuracy import Films
 from bonefrac_benchmarks.accuracy_report import write_report
 from bonefrac_benchmarks.accuracy_run import Accuracy, make_folder
 from bonefrac_export.calibration import Method
 from bonefrac_export.cam import with_class_activation
 from bonefrac_export.canonical import canonical
-from bonefrac_export.card import limits, save_card
+from bonefrac_export.card import NOT_KNOWN, limits, save_card
 from bonefrac_export.convert import to_onnx
 from bonefrac_export.films import FilmSets, files_in, film_sets, load_films, load_pictures
-from bonefrac_export.gates import Gate, cpu_checks, speed_check
+from bonefrac_export.gates import Check, Gate, agreement_of, cpu_checks, speed_check
 from bonefrac_export.golden import write_golden
 from bonefrac_export.half import halved
 from bonefrac_export.int8 import Int8, make_int8
@@ -76,8 +79,7 @@ def export_bundle(settings: ExportSettings) -> dict[str, str]:
     Raises UsageError for unusable input, BonefracError when a check fails; then nothing is written under `out`.
     """
     begun, points = time.monotonic(), _given_points(settings)
-    if settings.report is not None:
-        make_folder(settings.report)
+    _check_out(settings.out)
     network = open_network(settings.network, settings.reading, settings.classifier)
     fold = network.history.get("fold") if settings.fold is None else settings.fold
     sets = film_sets(settings.calibration, settings.labels, fold)
@@ -96,41 +98,103 @@ def export_bundle(settings: ExportSettings) -> dict[str, str]:
     )
 
     part = settings.out.with_name(settings.out.name + ".part")
+    with _removed(part):
+        made = _Made(network, sets, slope, offset, calibration, validation, points, gate)
+        manifest, accuracy, seconds = _finish(part, settings, made, float32, int8)
+        if faults := [check for check in _final(accuracy) if not check.holds]:  # points were chosen anew since the gate
+            int8 = Int8(None, f"left out: {'; '.join(map(str, faults))}")
+            manifest, accuracy, seconds = _finish(part, settings, made, float32, int8)
+        expected = 1 / (1 + np.exp(-(slope * logits + offset)))
+        parity = check_parity(part, pixels, expected.astype(np.float32))
+        manifest = replace(manifest, figures={**manifest.figures, "float32 file against Keras": parity})
+        save_manifest(part, manifest)
+        save_card(part, manifest)
+        Model(part)  # the finished bundle loads, checks its hashes and passes its golden samples
+        if accuracy is not None and settings.report is not None:
+            make_folder(settings.report)
+            minutes = (time.monotonic() - begun) / 60
+            _report(settings.report, part, manifest, accuracy, seconds, int8.story, minutes)
+        _replace(settings.out, part)
+    return manifest.figures
+
+
+@dataclass(frozen=True)
+class _Made:
+    """What a bundle is made of and measured with, whether it has int8 or not."""
+
+    network: Network
+    sets: FilmSets
+    slope: float
+    offset: float
+    calibration: NDArray[np.uint8]
+    validation: Films | None
+    points: OperatingPoints | None
+    gate: Gate
+
+
+def _finish(
+    part: Path, settings: ExportSettings, made: _Made, float32: onnx.ModelProto, int8: Int8
+) -> tuple[Manifest, Accuracy | None, dict[str, NDArray[np.float64]]]:
+    """Write all files and measure them: manifest, every figure where films are labelled, and seconds a film."""
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
+    fold = made.network.history.get("fold") if settings.fold is None else settings.fold
     made_with = {
-        **_made_from(settings, network),
-        "probability": f"sigmoid({slope:.6f} * logit + {offset:.6f}), {_fitted_on(sets, fold)}",
-        "int8": f"{int8.story}; calibrated on {len(calibration)} films {files_hash(sets.calibration)}",
+        **_made_from(settings, made.network),
+        "probability": f"sigmoid({made.slope:.6f} * logit + {made.offset:.6f}), {_fitted_on(made.sets, fold)}",
+        "int8": f"{int8.story}; calibrated on {len(made.calibration)} films {files_hash(made.sets.calibration)}",
         **_installed(),
     }
     graphs = _graphs(float32, int8, settings)
-    unknown = int8.model is not None and int8.cpus is None
-    manifest = _manifest(part, settings, network, sets, graphs, points, made_with, cpus_unknown=unknown)
+    manifest = _manifest(part, settings, made, graphs, made_with, cpus_unknown=_cpus_unknown(int8))
     save_manifest(part, manifest)
+    pixels = made.calibration if made.validation is None else made.validation.pixels
     seconds = _race(part, manifest, pixels)
-    manifest = _faster(replace(manifest, figures=_on_cpus(int8)), seconds)
+    manifest = _faster(
+        replace(manifest, figures={**_about_int8(settings, int8), **_about_float16(made.gate, graphs)}), seconds
+    )
     save_manifest(part, manifest)
-    accuracy = None
-    if validation is not None:
-        for step in (partial(set_limit, unlike=settings.unlike), partial(choose, points=points)):
-            manifest = step(part, manifest, validation)
-            save_manifest(part, manifest)
-        manifest, accuracy = measure(part, manifest, validation, _called(settings, fold))
-    else:
-        manifest = compare_unlabelled(part, manifest, calibration)
-    expected = 1 / (1 + np.exp(-(slope * logits + offset)))
-    parity = check_parity(part, pixels, expected.astype(np.float32))
-    manifest = replace(manifest, figures={**manifest.figures, "float32 file against Keras": parity})
-    save_manifest(part, manifest)
-    save_card(part, manifest)
-    Model(part)  # the finished bundle loads, checks its hashes and passes its golden samples
-    if accuracy is not None and settings.report is not None:
-        minutes = (time.monotonic() - begun) / 60
-        _report(settings.report, part, manifest, accuracy, seconds, int8.story, minutes)
-    shutil.rmtree(settings.out, ignore_errors=True)
-    os.replace(part, settings.out)
-    return manifest.figures
+    if made.validation is None:
+        return compare_unlabelled(part, manifest, made.calibration), None, seconds
+    name = _called(settings, fold)
+    for step in (partial(set_limit, unlike=settings.unlike), partial(choose, points=made.points, name=name)):
+        manifest = step(part, manifest, made.validation)
+        save_manifest(part, manifest)
+    manifest, accuracy = measure(part, manifest, made.validation, name, _warning(made.network))
+    return manifest, accuracy, seconds
+
+
+def _final(accuracy: Accuracy | None) -> list[Check]:
+    """int8's gates once more, by the points that ship, on the films that get a finding."""
+    between = None if accuracy is None else accuracy.figures["between_precisions"]
+    return [] if between is None else agreement_of(between).checks()
+
+
+def _check_out(out: Path) -> None:
+    """Only a bundle is ever replaced, or an empty folder. Raises UsageError."""
+    if out.name in ("", ".."):
+        raise UsageError(f"{out}: name the bundle's folder itself, as models/mine")
+    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "manifest.json").is_file())):
+        raise UsageError(f"{out}: is there, and is no bundle; it is left alone: name another folder")
+
+
+def _replace(out: Path, part: Path) -> None:
+    """The new bundle in the old one's place, which goes last."""
+    old = out.with_name(out.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)
+    if out.exists():
+        os.replace(out, old)
+    os.replace(part, out)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def _removed(part: Path) -> Iterator[None]:
+    """Nothing is left of it, however this ends."""
+    try:
+        yield
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def _given_points(settings: ExportSettings) -> OperatingPoints | None:
@@ -175,26 +239,44 @@ def _faster(manifest: Manifest, seconds: dict[str, NDArray[np.float64]]) -> Mani
     return replace(manifest, figures=figures, default_precision="float32")
 
 
-def _on_cpus(int8: Int8) -> dict[str, str]:
-    """The card's words on processors that were emulated."""
+def _cpus_unknown(int8: Int8) -> bool:
+    return int8.model is not None and int8.cpus is None
+
+
+def _about_int8(settings: ExportSettings, int8: Int8) -> dict[str, str]:
+    """The card's words where there is none though it was asked for, or on processors that were emulated."""
     if int8.model is None:
-        return {}
+        return {"int8": int8.story} if settings.precision == "int8" else {}
     if int8.cpus is None:
         return {"int8 on CPUs without VNNI": "not checked"}
     return {f"int8 {check.what}": check.measured for check in cpu_checks(int8.cpus)}
 
 
+def _about_float16(gate: Gate, graphs: dict[Precision, onnx.ModelProto]) -> dict[str, str]:
+    """The card's words; a GPU may sum in another order, and none is asked."""
+    if "float16" not in graphs:
+        return {}
+    checks = gate.agreement(graphs["float16"]).checks()
+    return {"float16 against float32, on the CPU": "; ".join(f"{check.what} {check.measured}" for check in checks)}
+
+
 def _called(settings: ExportSettings, fold: int | None) -> str:
     """What the measured films are called."""
-    return f"{settings.data_name}, {'all labelled films' if fold is None else f'fold {fold}'}"
+    labels = settings.labels or settings.calibration
+    folder = labels.parent if labels.is_file() else labels
+    return f"{folder.resolve().name}, {'all labelled films' if fold is None else f'fold {fold}'}"
+
+
+def _warning(network: Network) -> str:
+    return "" if network.history else "It cannot be told whether the network was trained on these films."
 
 
 def _manifest(
-    folder: Path, settings: ExportSettings, network: Network, sets: FilmSets,
-    graphs: dict[Precision, onnx.ModelProto], points: OperatingPoints | None, made_with: dict[str, str],
-    *, cpus_unknown: bool,
+    folder: Path, settings: ExportSettings, made: _Made, graphs: dict[Precision, onnx.ModelProto],
+    made_with: dict[str, str], *, cpus_unknown: bool,
 ) -> Manifest:  # fmt: skip
     """Write the models and golden samples; the manifest as far as nothing is measured."""
+    network, sets = made.network, made.sets
     place = _place(network, graphs["float32"])
     return Manifest(
         format=FORMAT,
@@ -203,13 +285,20 @@ def _manifest(
         input=network.spec,
         precisions={name: _write(folder / f"{name}.onnx", _bytes(graph, settings)) for name, graph in graphs.items()},
         default_precision=next(iter(graphs)),
-        operating_points=points or OperatingPoints(0.5, 0.5, "not yet"),
+        operating_points=made.points or OperatingPoints(0.5, 0.5, "not yet"),
         region_level=0.5,
         familiarity_limit=0.0,
         golden=write_golden(folder, network.spec, graphs, ranked=place == "trained"),
         training_data=TrainingData(settings.data_name, settings.data_licence, settings.data_source, sets.trained_on),
         figures={},
-        limits=limits(place, measured=bool(sets.validation), cpus_unknown=cpus_unknown),
+        limits=limits(
+            place,
+            measured=bool(sets.validation),
+            ours=network.history.get("model") == "flagship",
+            cpus_unknown=cpus_unknown,
+            films=len(sets.validation),
+            calibration=len(sets.calibration),
+        ),
         made_with={"heat map": place, **made_with},
     )
 
@@ -235,9 +324,10 @@ def _report(
         model=manifest.name,
         version=manifest.version,
         data=accuracy.figures["split"]["name"],
-        image_size=manifest.input.long_side,
+        image_size=max(manifest.input.width, manifest.input.height),
         default=manifest.default_precision,
         story=story,
+        unseen=manifest.made_with["training"] != NOT_KNOWN,
         bytes={name: (folder / entry.file).stat().st_size for name, entry in manifest.precisions.items()},
         films_a_second={name: round(float(1 / np.median(found)), 2) for name, found in seconds.items()},
         auroc={name: round(float(roc_auc_score(j.films.fractured, j.probability)), 4) for name, j in of.items()},
@@ -270,7 +360,7 @@ def _made_from(settings: ExportSettings, network: Network) -> dict[str, str]:
         "asked": settings.asked,
         **{f"{path.name} sha256": _hash(path) for path in files},
         "read as": json.dumps({"head": asdict(network.head), "input": asdict(network.eye.arithmetic), "told": said}),
-        "training": json.dumps(network.history) if network.history else "not known",
+        "training": json.dumps(network.history) if network.history else NOT_KNOWN,
     }
 
 

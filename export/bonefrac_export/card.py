@@ -8,6 +8,8 @@ import jinja2
 
 from bonefrac.model import Manifest
 
+NOT_KNOWN = "not known"  # how a network was trained
+_FEW_FILMS, _FEW_CALIBRATION = 64, 200
 _NEVER = "Not a medical device; not for diagnosis. It was never tested in a clinic."
 _CPU = "Whether int8 decides the same on processors without VNNI instructions was not checked."
 _FLAGSHIP = [
@@ -38,23 +40,29 @@ _GIVES = {
 }
 
 
-def limits(place: str, *, measured: bool, cpus_unknown: bool) -> list[str]:
+def limits(place: str, *, measured: bool, ours: bool, cpus_unknown: bool, films: int, calibration: int) -> list[str]:
     """What is not known of a bundle; `place` is how it says where: `trained`, `class activation`, `box` or `none`;
-    `cpus_unknown`: it has an int8 file that was not tried under other processors."""
-    if place == "trained" and measured:
+    `ours`: the flagship of bonefrac-train; `cpus_unknown`: it has an int8 file that was not tried under other
+    processors; `films` measured, and `calibration` films."""
+    if ours and measured:
         found = _FLAGSHIP
     elif measured:
         found = [
             "On which parts of the body, and from which machines, it can be used is not known beyond the films below.",
             "The operating points and the calibration of the probability were chosen on the very films that the figures"
-            " are from; sensitivity and specificity are a little too good. AUROC is not affected.",
+            " are from; sensitivity and specificity are a little too good; AUROC too, if training chose its epoch by"
+            " them.",
         ]
     else:
         found = [
             "Nothing was measured: no labelled films were given. That a high probability speaks for a fracture, and the"
             " operating points, are what the person said who exported it; the probability is the network's own."
         ]
-    if place != "trained":
+    if measured and films < _FEW_FILMS:
+        found = [*found, f"It was measured on {films} films only: its figures may be far off on others."]
+    if calibration < _FEW_CALIBRATION:
+        found = [*found, f"int8 and the heat map's scale were set by {calibration} films only; 200 or more are better."]
+    if not ours:
         found = [*found, "It does not tell radiographs from other pictures: whatever it is given gets a probability."]
     return [_NEVER, *found, *([_PLACES[place]] if place in _PLACES else ()), *([_CPU] if cpus_unknown else ())]
 
@@ -68,6 +76,6 @@ def save_card(folder: Path, manifest: Manifest) -> None:
     sizes = {name: (folder / entry.file).stat().st_size for name, entry in manifest.precisions.items()}
     text = environment.get_template("CARD.md").render(
         manifest=manifest, sizes=sizes, place=manifest.made_with["heat map"], places=_GIVES,
-        measured="AUROC" in manifest.figures,
+        measured="AUROC" in manifest.figures, known=manifest.made_with["training"] != NOT_KNOWN,
     )  # fmt: skip
     (folder / "CARD.md").write_text(text, encoding="utf-8")

@@ -26,7 +26,8 @@ class _ExportUnlessNamed(click.Group):
     """`bonefrac-export MODEL ...` exports; `bonefrac-export verify ...` and `table ...` are commands of their own."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, args if args[:1] and args[0] in self.commands else ["export", *args])
+        named = not args or args == ["--help"] or args[0] in self.commands
+        return super().parse_args(ctx, args if named else ["export", *args])
 
 
 @contextmanager
@@ -41,7 +42,7 @@ def _one_sentence() -> Iterator[None]:
 
 @click.group(cls=_ExportUnlessNamed)
 def main() -> None:
-    """Turn a trained Keras network into a verified bundle, or verify one."""
+    """Turn a trained Keras network into a verified bundle: bonefrac-export MODEL, see bonefrac-export export --help."""
 
 
 @main.command()
@@ -52,7 +53,9 @@ def main() -> None:
 @click.option("--calibration", type=_FILE_OR_FOLDER,
               help="Films that set the ranges of int8: a folder of pictures, or a table as for --labels.")  # fmt: skip
 @click.option("--labels", type=_FILE_OR_FOLDER,
-              help="Labelled films to measure on: labels.csv, or its folder, with images/ and boxes.csv.")  # fmt: skip
+              help="Labelled films to measure on: labels.csv (image_id, fractured 0 or 1, fold, group, use),"
+              " or its folder, with images/ and, for places, boxes.csv (image_id, x_min, y_min, x_max, y_max).",
+              )  # fmt: skip
 @click.option("--data", type=_FOLDER, help="Short for --calibration and --labels: their folds are kept apart.")
 @click.option("--fold", type=int, help="The fold that training never saw, where no training.json beside MODEL says it.")
 @click.option("--classes", help="The classes in the order of training, as FIRST,SECOND.")
@@ -72,7 +75,7 @@ def main() -> None:
 @click.option("--sensitive-point", type=float, help="Doubt from this probability on; only needed without labels.")
 @click.option("--specific-point", type=float, help="Fracture from this probability on; only needed without labels.")
 @click.option("--precision", type=click.Choice(["int8", "float32"]), default="int8", show_default=True,
-              help="What runs by default; float32 is always there.")  # fmt: skip
+              help="float32 leaves int8 out; float32 itself is always there.")  # fmt: skip
 @click.option("--method", type=click.Choice(["minmax", "percentile", "entropy"]),
               default="percentile", show_default=True,
               help="How the calibration films set the ranges of int8.")  # fmt: skip
@@ -87,7 +90,7 @@ def main() -> None:
 @click.option("--data-source", help="Who made them and where they are found.")
 @click.option("--unlike", type=_FOLDER,
               help="Folder of pictures of other things than limbs; the card says how many are set aside.")  # fmt: skip
-@click.option("--name", default="flagship", show_default=True)
+@click.option("--name", help="What the model is called.  [default: as its folder]")
 @click.option("--version", default="0.1.0", show_default=True)
 @click.pass_context
 def export(ctx: click.Context, /, **options: Any) -> None:
@@ -193,7 +196,8 @@ def _settings(options: dict[str, Any], asked_for: str) -> Any:
         labels=labels,
         points=None if None in points else points,
         reading=Reading(asked, told, options.pop("size")),
-        report=options.pop("report") or (labels and options["out"].with_name(options["out"].name + "-report")),
+        report=options.pop("report") or (labels and options["out"].parent / f"{options['out'].name}-report"),
         asked=asked_for,
+        name=options.pop("name") or options["out"].name,
         **{name: value for name, value in options.items() if value is not None},
     )

@@ -69,6 +69,10 @@ def check_saved_model(folder: Path) -> None:
 
 def _of_keras_file(path: Path) -> tuple[str, Any]:
     with zipfile.ZipFile(path) as file:
+        if not {"metadata.json", "config.json"} <= set(file.namelist()):
+            raise UsageError(
+                f"{path}: is no Keras file, but a zip of other things: unpack it, and give the file inside"
+            )
         if damaged := file.testzip():
             raise zipfile.BadZipFile(damaged)
         return json.loads(file.read("metadata.json"))["keras_version"], json.loads(file.read("config.json"))

@@ -136,6 +136,10 @@ class Gate:
             drop = float(roc_auc_score(truth, said.probability) - roc_auc_score(truth, exact.probability))
         return Agreement(len(self.films), drop, flips, maps_agree(said.heatmap[shown], exact.heatmap[shown]))
 
+    def some(self, count: int) -> NDArray[np.uint8]:
+        """See `some_of_both`."""
+        return some_of_both(self.films, self._fractured, count)
+
     def limits(self, model: onnx.ModelProto) -> dict[str, float]:
         """The operating points by name that `model` would get."""
         return self._limits(say(model, self.films))
@@ -146,6 +150,20 @@ class Gate:
         assert self._fractured is not None
         sensitive, specific = operating_points(self._fractured, said.probability)
         return {"sensitive": sensitive, "specific": specific}
+
+
+def some_of_both(films: NDArray[np.uint8], fractured: NDArray[np.bool_] | None, count: int) -> NDArray[np.uint8]:
+    """`count` films (n, height, width, 1), or all where there are fewer: half of them fractured as far as there are so
+    many, from the whole list."""
+    if fractured is None:
+        fractured = np.zeros(len(films), bool)
+    rows = [np.flatnonzero(fractured), np.flatnonzero(~fractured)]
+    half = min(len(rows[0]), max(count // 2, count - len(rows[1])))
+    chosen = [
+        of[np.linspace(0, len(of) - 1, min(many, len(of))).astype(int)]
+        for of, many in zip(rows, (half, count - half), strict=True)
+    ]
+    return films[np.sort(np.concatenate(chosen))]
 
 
 def speed_check(ratio: Interval) -> Check:

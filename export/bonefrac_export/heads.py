@@ -144,6 +144,8 @@ def _positive(path: Path, width: int, asked: Asked) -> int:
             " order of training, or by its name among --classes FIRST,SECOND (Keras sorts folders by name"
             + ("; a single score is near 1 for the second)" if width == 1 else ")")
         )
+    if asked.positive not in classes and asked.positive in map(str, range(choices)):
+        return int(asked.positive)
     if asked.positive not in classes:
         raise UsageError(f"{path}: --positive-class {asked.positive} is none of {', '.join(classes)}; see --classes")
     return classes.index(asked.positive)

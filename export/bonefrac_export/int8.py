@@ -50,7 +50,7 @@ def make_int8(
             if found is None:
                 return Int8(None, f"left out: {_words(faults)}, and no few layers in float mend that")
             freed, story = found, f"{story}; {_cost(found, len(layers(graph)), faults)}"
-        others = on_other_cpus(freed.model, gate.films[:ON_CPUS], gate.limits(freed.model)) if other_cpus else None
+        others = on_other_cpus(freed.model, gate.some(ON_CPUS), gate.limits(freed.model)) if other_cpus else None
     except BonefracError as error:
         return Int8(None, f"left out: {error}")
     if bad := [check for check in cpu_checks(others) if not check.holds]:

@@ -20,8 +20,9 @@ from bonefrac_export.contents import check_saved_model, keras_version
 from bonefrac_export.upsampling import with_plain_upsampling
 
 # on the way to a layer
-_PASSES = ("Cast", "ConcatV2", "ExpandDims", "Identity", "Pad", "PadV2", "ResizeBilinear", "ReverseV2", "Squeeze",
-           "StridedSlice", "Tile")  # fmt: skip
+_PASSES = ("AvgPool", "Cast", "ConcatV2", "ExpandDims", "Identity", "MaxPool", "MirrorPad", "Pad", "PadV2", "Reshape",
+           "ResizeArea", "ResizeBicubic", "ResizeBilinear", "ResizeNearestNeighbor", "ReverseV2", "Squeeze",
+           "StridedSlice", "Tile", "Transpose")  # fmt: skip
 _SCALES = ("Mul", "AddV2", "Sub", "RealDiv", "Div", "BiasAdd")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from bonefrac.errors import BonefracError
+from bonefrac.examiner import usable_cores
 from bonefrac.model import Manifest, Model, OperatingPoints
 from bonefrac_benchmarks.accuracy import Films, judge, predict_all
 from bonefrac_benchmarks.accuracy_run import PREVALENCES, Accuracy, accuracy_of
@@ -22,6 +24,7 @@ from bonefrac_export.films import files_in, load_pictures
 from bonefrac_export.gates import agreement_of
 
 _FAMILIAR = 0.99  # of the validation films are like enough to the training films to be analysed
+PROMISE = "sensitivity >= 0.95, specificity >= 0.95"
 _PARITY = 1e-4  # largest difference of a probability between Keras and the float32 file
 
 
@@ -30,7 +33,12 @@ def platt(logits: NDArray[np.float32], fractured: NDArray[np.bool_]) -> tuple[fl
     fitted = LogisticRegression(C=1e6).fit(logits[:, None].astype(np.float64), fractured)
     slope, offset = float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
     auroc = float(roc_auc_score(fractured, logits))
-    if slope <= 0 or auroc <= 0.5:
+    if auroc >= 0.5 and (slope <= 0 or auroc == 0.5):
+        raise BonefracError(
+            f"the network does not tell films with a fracture from those without (AUROC {auroc:.3f}): nothing was"
+            " exported"
+        )
+    if slope <= 0 or auroc < 0.5:
         raise BonefracError(
             f"the network scores films without fracture higher (AUROC {auroc:.3f}): its polarity is wrong, nothing was"
             " exported; look at --classes and --positive-class"
@@ -42,7 +50,8 @@ def check_parity(folder: Path, pixels: NDArray[np.uint8], expected: NDArray[np.f
     """Compare the float32 file with probabilities (n,) as Keras has them; returns the card's words. Raises
     BonefracError where they differ."""
     model = Model(folder, precision="float32")
-    found = [model.predict(pixels[at : at + 4]).probability for at in range(0, len(pixels), 4)]
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        found = list(pool.map(lambda at: model.predict(pixels[at : at + 4]).probability, range(0, len(pixels), 4)))
     parity = float(np.abs(np.concatenate(found) - expected).max())
     if not parity <= _PARITY:
         raise BonefracError(f"Keras and the float32 file differ by {parity:.6f} in a probability (limit {_PARITY})")
@@ -74,14 +83,13 @@ def set_limit(folder: Path, manifest: Manifest, films: Films, unlike: Path | Non
     return replace(manifest, familiarity_limit=limit, figures={**manifest.figures, **measured})
 
 
-def choose(folder: Path, manifest: Manifest, films: Films, points: OperatingPoints | None) -> Manifest:
+def choose(folder: Path, manifest: Manifest, films: Films, points: OperatingPoints | None, name: str) -> Manifest:
     """Choose points, unless they are given, and the regions' level with the file that ships, on the films that it does
-    not set aside."""
+    not set aside; `name` is what they are called."""
     judged = judge(Model(folder), films)
     if points is None:
         sensitive, specific = operating_points(judged.films.fractured, judged.probability)
-        where = ", ".join(f"fold {fold}" for fold in sorted({film.fold for film in films.labels}))
-        chosen_on = f"{manifest.training_data.name}, {where}: sensitivity >= 0.95, specificity >= 0.95"
+        chosen_on = f"{name}: {PROMISE}"
         points = OperatingPoints(sensitive, specific, chosen_on)
     manifest = replace(manifest, operating_points=points)
     save_manifest(folder, manifest)
@@ -90,11 +98,12 @@ def choose(folder: Path, manifest: Manifest, films: Films, points: OperatingPoin
     )
 
 
-def measure(folder: Path, manifest: Manifest, films: Films, name: str) -> tuple[Manifest, Accuracy]:
+def measure(folder: Path, manifest: Manifest, films: Films, name: str, warning: str) -> tuple[Manifest, Accuracy]:
     """Measure the file that ships through the engine: the manifest with its figures, and all of them for the report.
-    `name` is what the films are called."""
+    `name` is what the films are called, `warning` what is to be said of
+    them first."""
     judged = judge(Model(folder), films)
-    accuracy = accuracy_of(folder, judged, Split(films.labels, name, ""), [], PREVALENCES)
+    accuracy = accuracy_of(folder, judged, Split(films.labels, name, warning), [], PREVALENCES)
     found = {**figures(accuracy.figures, heatmap=judged.heatmaps.size > 0), **manifest.figures}
     if (between := accuracy.figures["between_precisions"]) is not None:
         found["int8 against float32"] = _words(between)

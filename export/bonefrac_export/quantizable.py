@@ -14,7 +14,7 @@ from bonefrac_export.inside import inside
 
 _EXACT = 1e-5  # of the largest value: what float32 makes of an equality
 _HALF = 0.501  # a grey level that lies between two is half a level from both
-_POOLS = ("GlobalAveragePool", "ReduceMean")  # what follows is of the film, and stays in float32
+POOLS = ("GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceMax")  # what follows is of the film: float32
 
 Values = NDArray[np.float64]
 
@@ -206,7 +206,7 @@ def _in_trunk(graph: Graph, tensor: str) -> bool:
     convolved = False
     while ahead:
         node = graph.maker(ahead.pop())
-        if node is not None and node.op_type in _POOLS:
+        if node is not None and node.op_type in POOLS:
             return False
         convolved |= node is not None and node.op_type == "Conv"
         ahead += [name for name in node.input if name not in seen] if node is not None else []

@@ -18,14 +18,14 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from bonefrac.errors import BonefracError
 from bonefrac_export.calibration import Method, Range, ranges
-from bonefrac_export.quantizable import quantizable, shared_ranges, with_pads_in_int8
+from bonefrac_export.graph import Graph
+from bonefrac_export.quantizable import POOLS, quantizable, shared_ranges, with_pads_in_int8
 from bonefrac_export.rounding import Rounded, rounded
 
 # Activations must be among them, or a Quantize/Dequantize pair stays on both sides of each.
 _ACTIVATIONS = ("Clip", "Relu")
 _QUANTIZED = ["Conv", *_ACTIVATIONS, "Add", "Resize", "MaxPool", "AveragePool", "Concat", "Pad"]
 _IN_FLOAT = ("heat_logit",)  # in int8, scores would come in steps of 1/256
-_POOLS = ("GlobalAveragePool", "ReduceMean")  # what follows is of the film, and small
 _ROUNDING_FILMS = 32  # are enough to tell which weights' errors cancel out
 _NOT_ROUNDED: Mapping[str, Rounded] = {}
 
@@ -192,7 +192,7 @@ def layers(model: onnx.ModelProto) -> dict[str, list[onnx.NodeProto]]:
 
 def _float_nodes(model: onnx.ModelProto) -> list[str]:
     """What comes before the first convolutions, and the head from its last ones on."""
-    names: list[str] = []
+    shapes, names = Graph(model), list[str]()
     seen: set[str] = set()
     reached: set[str] = set()
     for node in model.graph.node:  # in topological order
@@ -201,7 +201,8 @@ def _float_nodes(model: onnx.ModelProto) -> list[str]:
         else:
             names.append(node.name)
         if (
-            node.op_type in _POOLS
+            node.op_type in POOLS
+            or (seen & set(node.input) and len(shapes.shape(node.output[0])) not in (0, 4))  # flattened
             or reached & set(node.input)
             or any(part in name for part in _IN_FLOAT for name in node.input)
         ):

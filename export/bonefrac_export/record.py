@@ -17,7 +17,8 @@ _HEADER = ("network", "px", "MB", "films a second, one thread", "times", "AUROC"
 @dataclass(frozen=True)
 class Record:
     """Figures by precision: bytes of the file, films a second through the engine's session with one thread, AUROC. Of
-    `films` decisions, `flips` differ at each point between int8 and float32. `story`: how int8 was made, or why not."""
+    `films` decisions, `flips` differ at each point between int8 and float32. `story`: how int8 was made, or why not.
+    `unseen`: the films are of a fold that, as the network's history says, training never saw."""
 
     model: str
     version: str
@@ -25,6 +26,7 @@ class Record:
     image_size: int
     default: str
     story: str
+    unseen: bool
     bytes: dict[str, int]
     films_a_second: dict[str, float]
     auroc: dict[str, float]
@@ -57,7 +59,9 @@ def table(paths: Iterable[Path]) -> str:
     rows = [_HEADER, ("---",) * len(_HEADER), *(_cells(record) for record in records)]
     lines = [f"| {' | '.join(row)} |" for row in rows]
     left_out = [f"`{record.model}`: int8 {record.story}." for record in records if "int8" not in record.bytes]
-    notes = [f"float32 → int8, on {records[0].films} films of {records[0].data}, which training never saw.", *left_out]
+    seen = [f"`{record.model}`" for record in records if not record.unseen]
+    unseen = f"; whether {', '.join(seen)} saw them in training is not known" if seen else ", which training never saw"
+    notes = [f"float32 → int8, on {records[0].films} films of {records[0].data}{unseen}.", *left_out]
     return "\n".join([*lines, "", *notes]) + "\n"
 
 

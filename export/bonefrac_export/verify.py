@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import onnx
 
-from bonefrac.errors import UsageError
+from bonefrac.errors import BundleError, UsageError
 from bonefrac.model import Model, find_bundle
+from bonefrac_benchmarks.accuracy import shown
 from bonefrac_benchmarks.accuracy_report import write_report
 from bonefrac_benchmarks.accuracy_run import Accuracy, AccuracySettings, measure_accuracy
 from bonefrac_export.cpus import on_other_cpus
-from bonefrac_export.gates import Check, agreement_of, cpu_checks, speed_check
+from bonefrac_export.gates import Check, agreement_of, cpu_checks, some_of_both, speed_check
 from bonefrac_export.int8 import ON_CPUS
+from bonefrac_export.measure import PROMISE
 from bonefrac_export.speed import TIMED, interleaved, times_faster
+
+_NOT_CHECKED = Check("on other processors", "not checked", "tried; qemu-x86_64 is not installed", holds=True)
 
 
 @dataclass(frozen=True)
@@ -39,15 +44,33 @@ def verify_bundle(settings: VerifySettings) -> list[Check]:
     )
     if settings.report is not None:
         write_report(settings.report, accuracy.figures, accuracy.judged, accuracy.again)
-    checks = [_golden(folder, precision) for precision in accuracy.judged.model.manifest.precisions]
-    if "int8" in accuracy.judged.model.manifest.precisions:
+    manifest = accuracy.judged.model.manifest
+    checks = [_golden(folder, precision) for precision in manifest.precisions]
+    checks += _of_labels(accuracy.figures, manifest.operating_points.chosen_on)
+    if "int8" in manifest.precisions:
         checks += _of_int8(folder, accuracy, other_cpus=settings.other_cpus)
     return checks
 
 
 def _golden(folder: Path, precision: str) -> Check:
-    worst = Model(folder, device="cpu", precision=precision).check_golden()  # which raises where it is too far off
-    return Check(f"golden samples, {precision}", f"off by at most {worst:.4f}", "those of the bundle", holds=True)
+    must = "as the bundle says"
+    try:
+        worst = Model(folder, device="cpu", precision=precision).check_golden()
+    except BundleError as error:
+        return Check(f"golden samples, {precision}", str(error), must, holds=False)
+    return Check(f"golden samples, {precision}", f"off by at most {worst:.4f}", must, holds=True)
+
+
+def _of_labels(figures: dict[str, Any], chosen_on: str) -> list[Check]:
+    """Do the scores point the right way, and are the points' promises within their intervals?"""
+    area = figures["ranking"]["auroc"]
+    found = [Check("AUROC", shown(area), "above 0.5", area["value"] > 0.5)]
+    if PROMISE in chosen_on:
+        for figure, point in (("sensitivity", "sensitive"), ("specificity", "specific")):
+            share = figures["points"][point][figure]
+            words = f"{figure} at the {point} point"
+            found.append(Check(words, shown(share), "0.95, or its interval reaches that", share["high"] >= 0.95))
+    return found
 
 
 def _of_int8(folder: Path, accuracy: Accuracy, *, other_cpus: bool) -> list[Check]:
@@ -61,5 +84,6 @@ def _of_int8(folder: Path, accuracy: Accuracy, *, other_cpus: bool) -> list[Chec
     if other_cpus:
         graph = onnx.load(folder / judged.model.manifest.precisions["int8"].file)
         limits = {"sensitive": points.sensitive, "specific": points.specific}
-        checks += cpu_checks(on_other_cpus(graph, pixels[:ON_CPUS], limits))
+        others = on_other_cpus(graph, some_of_both(pixels, judged.films.fractured, ON_CPUS), limits)
+        checks += cpu_checks(others) if others else [_NOT_CHECKED]
     return checks

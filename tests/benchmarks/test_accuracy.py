@@ -208,11 +208,14 @@ def test_maps_that_agree_and_maps_that_do_not() -> None:
     moved[0] = 0
     moved[0, (y + 2) % 6, x] = 1  # two cells away
     moved[1] = 0.5  # flat where it was not: no agreement
-    found = maps_agree(maps, moved)
+    found = maps_agree(moved, maps)
     assert found is not None
     assert found["peak_within_a_cell"]["count"] == 1 + (maps[1].argmax() in (0, 1, 6, 7))
     assert found["correlation"] < 0.5
-    assert maps_agree(np.full((2, 6, 6), 0.3, np.float32), maps[:2]) is None
+    assert maps_agree(maps[:2], np.full((2, 6, 6), 0.3, np.float32)) is None
+    lost = maps_agree(np.zeros_like(maps), maps)
+    assert lost is not None
+    assert (lost["films"], lost["correlation"], lost["peak_within_a_cell"]["count"]) == (3, 0, 0)
     assert maps_agree(np.zeros((2, 0, 0), np.float32), np.zeros((2, 0, 0), np.float32)) is None
 
 

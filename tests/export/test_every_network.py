@@ -32,6 +32,7 @@ from bonefrac_export.inputs import Told
 from bonefrac_export.network import Network, Reading, open_network
 from bonefrac_export.quantizable import quantizable
 from bonefrac_export.quantize import activation_ranges, folded, quantize_within
+from bonefrac_export.quantize import layers as layers_of
 from bonefrac_training.networks import NETWORKS, find
 
 SIDE = 64
@@ -160,6 +161,22 @@ def foreign(path: Path, width: int, *, end: Any = None, scaled: bool = False, si
 
 def told(scaling: Any = "0..1", *, output: Any = None, resize: Any = "bilinear") -> Reading:
     return Reading(Asked(("fractured", "normal"), "fractured", output), Told(scaling, None, resize, "stretch"))
+
+
+@pytest.mark.parametrize("pool", ["GlobalAveragePooling2D", "GlobalMaxPooling2D", "Flatten"])
+def test_every_common_head_stays_in_float_behind_int8(tmp_path: Path, pixels: Array, shake: Any, pool: str) -> None:
+    picture = keras.Input((SIDE, SIDE, 3))
+    x = layers.Conv2D(8, 3, strides=2, activation="relu")(picture)
+    x = getattr(layers, pool)()(layers.Conv2D(8, 3, strides=4, activation="relu")(x))
+    x = layers.Dense(1, activation="sigmoid")(layers.Dense(6, activation="relu")(x))
+    shake(keras.Model(picture, x)).save(tmp_path / "network.keras")
+    network = open_network(tmp_path / "network.keras", told("0..1"))
+    slope = 1 / float(np.abs(network.predict(pixels)["logit"]).max())
+    graph = quantizable(folded(graph_of(network, pixels, slope)))
+    int8 = quantize_within(graph, activation_ranges(graph, pixels))
+    found, exact = (said_by(model, pixels)["probability"] for model in (int8, graph))
+    assert 0 < np.abs(found - exact).max() <= 0.05
+    assert len(layers_of(graph)) == 2
 
 
 @pytest.mark.parametrize("output", [None, "box"])

@@ -36,7 +36,7 @@ from bonefrac_export.convert import to_onnx
 from bonefrac_export.evaluate import operating_points, wilson
 from bonefrac_export.films import calibration_films, load_films
 from bonefrac_export.golden import DRAWN
-from bonefrac_export.measure import set_limit
+from bonefrac_export.measure import platt, set_limit
 from bonefrac_export.network import open_network
 from bonefrac_training.familiarity import with_familiarity
 from bonefrac_training.flagship import flagship, for_export
@@ -111,6 +111,7 @@ def test_the_card_states_the_figures_of_the_very_file(exported: Path) -> None:
     assert manifest.figures["among films of the leg"] == "12, 6 with a fracture; AUROC –; sensitivity –; specificity –"
     assert "| of the leg | 12, 6 with a fracture | – | – | – |" in card
     assert "drawn films" in card
+    assert "decisions changed 0 of 24" in manifest.figures["float16 against float32, on the CPU"]
     assert "Not a medical device" in card
 
 
@@ -346,6 +347,7 @@ def test_the_manifest_says_with_which_arguments(network: Path, data: Path, tmp_p
         f"bonefrac-export network.keras --out bundle --data {data.name} --precision float32 --name 'a b'"
     )
     assert (manifest.default_precision, list(manifest.precisions)) == ("float32", ["float32"])
+    assert manifest.name == "a b"
     assert manifest.made_with["int8"].startswith("not asked for")
     assert str(tmp_path) not in (out / "manifest.json").read_text() + (out / "CARD.md").read_text()
     assert (tmp_path / "bundle-report" / "accuracy.html").exists()
@@ -383,3 +385,45 @@ def test_without_labels_the_card_says_that_nothing_was_measured(network: Path, d
     assert "Nothing was measured" in (out / "CARD.md").read_text()
     assert "AUROC" not in manifest.figures
     assert "in the median" in manifest.figures["int8 against float32"]
+
+
+@pytest.mark.parametrize("place", ["other", "file", "."])
+def test_what_is_no_bundle_is_never_replaced(network: Path, data: Path, tmp_path: Path, place: str) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.txt").write_text("years of work")
+    (tmp_path / "file").write_text("a letter")
+    out = "." if place == "." else tmp_path / place
+    done = run(network, "--out", out, "--data", data)
+    assert done.exit_code == 2, done.output
+    assert ("no bundle" in done.output) or ("name the bundle's folder" in done.output)
+    assert (tmp_path / "other" / "thesis.txt").read_text() == "years of work"
+    assert {path.name for path in tmp_path.iterdir()} == {"other", "file"}
+
+
+def test_a_network_that_tells_nothing_apart_is_not_accused_of_its_polarity(data: Path) -> None:
+    truth = np.arange(40) % 2 == 0
+    with pytest.raises(BonefracError, match=r"does not tell films .* \(AUROC 0\.500\)"):
+        platt(np.zeros(40, np.float32), truth)
+    with pytest.raises(BonefracError, match="polarity is wrong"):
+        platt(np.where(truth, -1, 1).astype(np.float32) + np.linspace(0, 0.1, 40, dtype=np.float32), truth)
+
+
+def test_verify_fails_on_films_that_are_the_other_way_round(exported: Path, data: Path, tmp_path: Path) -> None:
+    turned = tmp_path / "turned"
+    shutil.copytree(data, turned)
+    (turned / "boxes.csv").unlink()  # places are not needed
+    text = (turned / "labels.csv").read_text().splitlines()
+    rows = [row.split(",") for row in text]
+    lines = [",".join([row[0], str(1 - int(row[1])), *row[2:]]) for row in rows[1:]]
+    (turned / "labels.csv").write_text("\n".join([text[0], *lines]) + "\n")
+    done = run("verify", exported, "--labels", turned, "--fold", 3, "--no-other-cpus")
+    assert done.exit_code == 1, done.output
+    assert "FAILS  AUROC" in done.output
+
+
+def test_labels_that_are_neither_yes_nor_no_are_refused(exported: Path, data: Path, tmp_path: Path) -> None:
+    odd = tmp_path / "odd"
+    shutil.copytree(data, odd)
+    (odd / "labels.csv").write_text((odd / "labels.csv").read_text().replace("00.png,1,", "00.png,yes,"))
+    done = run("verify", exported, "--labels", odd, "--fold", 3, "--no-other-cpus")
+    assert (done.exit_code, "yes" in done.output) == (2, True), done.output

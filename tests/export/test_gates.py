@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from bonefrac.model import OperatingPoints
 from bonefrac_benchmarks.statistics import Interval
 from bonefrac_export.cpus import OtherCpu
-from bonefrac_export.gates import Agreement, Gate, cpu_checks, say, speed_check
+from bonefrac_export.gates import Agreement, Gate, cpu_checks, say, some_of_both, speed_check
 
 SIDE, FILMS = 8, 200
 
@@ -115,6 +115,15 @@ def test_heat_maps_that_moved_fall(films: np.ndarray, truth: np.ndarray, shift: 
 def test_a_network_without_a_heat_map_is_asked_for_none(films: np.ndarray, truth: np.ndarray) -> None:
     plain = graph(heatmap=False)
     assert len(Gate(plain, films, truth, None).agreement(plain).checks()) == 2
+
+
+def test_films_for_other_processors_are_of_both_classes(films: np.ndarray) -> None:
+    truth = np.arange(FILMS) < 12
+    some = some_of_both(films, truth, 64)
+    assert len(some) == len({film.tobytes() for film in some}) == 64
+    assert sum((some == film).all(axis=(1, 2, 3)).any() for film in films[:12]) == 12
+    assert len(some_of_both(films[:20], truth[:20], 64)) == 20
+    assert len(some_of_both(films, None, 64)) == 64
 
 
 def test_speed_and_other_processors() -> None:

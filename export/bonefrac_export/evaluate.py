@@ -26,11 +26,13 @@ _LEVELS = [round(0.05 * step, 2) for step in range(2, 17)]
 
 
 def operating_points(fractured: NDArray[np.bool_], probability: NDArray[np.float64]) -> tuple[float, float]:
-    """(sensitive, specific): the highest threshold with sensitivity >= 0.95, the lowest with specificity >= 0.95.
+    """(sensitive, specific): the highest threshold with sensitivity >= 0.95, the lowest with specificity >= 0.95, each
+    in the middle between two scores, so that no film lies on it. `probability` (n,) has four digits, as rows have.
 
     Raises BonefracError where there is none.
     """
-    candidates = np.unique(np.round(np.concatenate([probability, probability + 1e-4]), 4))
+    scores = np.concatenate([[0.0], np.unique(probability), [1.0]])
+    candidates = np.round((scores[1:] + scores[:-1]) / 2, 5)
     candidates = candidates[(candidates > 0) & (candidates < 1)]
     sensitivity = np.array([(probability[fractured] >= point).mean() for point in candidates])
     specificity = np.array([(probability[~fractured] < point).mean() for point in candidates])

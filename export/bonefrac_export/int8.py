@@ -16,6 +16,7 @@ from bonefrac_export.gates import Check, Gate, cpu_checks
 from bonefrac_export.guilty import Freed, Make, free_fewest, layer_errors
 from bonefrac_export.quantizable import quantizable
 from bonefrac_export.quantize import activation_ranges, layers, quantize_within, rounded_weights
+from bonefrac_export.speed import TIMED, interleaved, one_thread, times_faster
 
 ON_CPUS = 64  # films that other processors are given: they are emulated, and slow
 _ASKED = 6  # films that tell which layer is guilty: each layer is tried on all of them
@@ -49,7 +50,8 @@ def make_int8(
             found = _freed(graph, make, gate, calibration)
             if found is None:
                 return Int8(None, f"left out: {_words(faults)}, and no few layers in float mend that")
-            freed, story = found, f"{story}; {_cost(found, len(layers(graph)), faults)}"
+            story = f"{story}; {_cost(freed, found, len(layers(graph)), faults, calibration)}"
+            freed = found
         others = on_other_cpus(freed.model, gate.some(ON_CPUS), gate.limits(freed.model)) if other_cpus else None
     except BonefracError as error:
         return Int8(None, f"left out: {error}")
@@ -67,8 +69,11 @@ def _words(checks: list[Check]) -> str:
     return "; ".join(map(str, checks))
 
 
-def _cost(freed: Freed, of: int, faults: list[Check]) -> str:
+def _cost(plain: Freed, freed: Freed, of: int, faults: list[Check], films: NDArray[np.uint8]) -> str:
+    models = {"plain": one_thread(plain.model), "freed": one_thread(freed.model)}
+    seconds = interleaved(models, films[:TIMED])
     return (
-        f"in float {', '.join(freed.layers)} ({len(freed.layers)} of {of} layers, {freed.bytes_more / 1e6:+.2f} MB),"
-        f" for without that {_words(faults)}"
+        f"in float {', '.join(freed.layers)} ({len(freed.layers)} of {of} layers, {freed.bytes_more / 1e6:+.2f} MB,"
+        f" {times_faster(seconds['plain'], seconds['freed']).value:.2f} times as many films a second), for without that"
+        f" {_words(faults)}"
     )

@@ -21,6 +21,7 @@ from bonefrac_export.calibration import Method, Range, ranges
 from bonefrac_export.graph import Graph
 from bonefrac_export.quantizable import POOLS, quantizable, shared_ranges, with_pads_in_int8
 from bonefrac_export.rounding import Rounded, rounded
+from bonefrac_export.ties import steps
 
 # Activations must be among them, or a Quantize/Dequantize pair stays on both sides of each.
 _ACTIVATIONS = ("Clip", "Relu")
@@ -115,10 +116,9 @@ def quantize_within(
         raise ValueError(f"the graph has no layer {', '.join(sorted(odd))} to leave in float")
     freed = [node.name for name in in_float for node in known[name]]
     overrides: dict[str, list[dict[str, Any]]] = {
-        name: [{"rmin": low, "rmax": high}] for name, (low, high) in limits.items()
+        name: [{"scale": scale, "zero_point": zero}]
+        for name, (scale, zero) in {**steps(model, limits), **_entries(model)}.items()
     }
-    for name, (scale, zero) in _entries(model).items():
-        overrides[name] = [{"scale": scale, "zero_point": zero}]
     chosen = {name: found for name, found in weights.items() if name not in freed}
     overrides |= _scales(model, chosen)
     shape = [size.dim_value for size in model.graph.input[0].type.tensor_type.shape.dim]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Callable
 from dataclasses import asdict
@@ -22,32 +23,45 @@ from hypothesis import strategies as st
 from keras import layers
 
 from bonefrac.errors import UsageError
-from bonefrac.preprocess import InputSpec
+from bonefrac.labelled import read_labelled
+from bonefrac.model import Model
+from bonefrac.preprocess import InputSpec, to_input
+from bonefrac.results import Radiograph
+from bonefrac.run import BatchSettings, run_batch
+from bonefrac.synthetic import draw_radiograph
 from bonefrac_export.boxes import CELL, box_heat
+from bonefrac_export.bundle import ExportSettings, export_bundle
 from bonefrac_export.cam import with_class_activation
-from bonefrac_export.canonical import canonical
 from bonefrac_export.convert import to_onnx
+from bonefrac_export.films import load_films
+from bonefrac_export.gates import AUROC_DROP, FLIPS
+from bonefrac_export.golden import DRAWN
 from bonefrac_export.heads import Asked
 from bonefrac_export.inputs import Told
 from bonefrac_export.network import Network, Reading, open_network
 from bonefrac_export.quantizable import quantizable
 from bonefrac_export.quantize import activation_ranges, folded, quantize_within
 from bonefrac_export.quantize import layers as layers_of
+from bonefrac_export.record import read_record
 from bonefrac_training.networks import NETWORKS, find
 
 SIDE = 64
 SPEC = InputSpec(SIDE, SIDE, "bilinear", "stretch")
+STEPS = 30  # of a training by heart
 MAPS = {"ann": None, "box": (16, 16), "flagship": (8, 8), "cnn": (4, 4)}  # of 64 px; others 2 x 2
 Array = np.ndarray[Any, Any]
 Save = Callable[..., Path]
 
 
 def narrow(layer: Any) -> Any:
-    """The layer with an eighth of its channels, so that the test is quick; a network's structure stays."""
+    """The layer with an eighth of its channels, so that the test is quick; a network's structure stays. Batch
+    statistics follow a training of seconds."""
     config = layer.get_config()
     for key in ("filters", "units"):
         if config.get(key, 0) > 4:
             config[key] //= 8
+    if "momentum" in config:
+        config["momentum"] = 0.5
     return type(layer).from_config(config)
 
 
@@ -61,11 +75,39 @@ def trained(tmp_path_factory: pytest.TempPathFactory, shake: Callable[..., Any])
         for layer in model.layers:
             if layer.name == "head_dense":  # every feature speaks for a fracture, so that the map is not empty
                 layer.kernel.assign(np.abs(layer.kernel))
-        folder = tmp_path_factory.mktemp(name)
-        model.save(folder / "network.keras")
-        (folder / "input.json").write_text(json.dumps(asdict(SPEC)))
-        (folder / "training.json").write_text(json.dumps({"fold": 2, "network": name}))
-        return folder / "network.keras"
+        return saved(model, name, tmp_path_factory.mktemp(name))
+
+    return save
+
+
+def saved(model: keras.Model, name: str, folder: Path) -> Path:
+    """`network.keras`, with what bonefrac-train writes beside it."""
+    model.save(folder / "network.keras")
+    (folder / "input.json").write_text(json.dumps(asdict(SPEC)))
+    (folder / "training.json").write_text(json.dumps({"fold": 2, "network": name}))
+    return folder / "network.keras"
+
+
+@pytest.fixture(scope="module")
+def taught(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Save:
+    """taught(name): the network's file after it learned the drawn films and the self-test's by heart; one that gives
+    boxes learns nothing."""
+    films = read_labelled(data)
+    golden = [draw_radiograph(seed, fractured=fractured).pixels for seed, fractured in DRAWN]
+    shown = [to_input(Radiograph(film, film.shape[1], film.shape[0]), SPEC)[0] for film in golden]
+    pixels = np.concatenate([load_films(films, SPEC).pixels, np.stack(shown)]).astype(np.float32)
+    truth = np.array([film.fractured for film in films] + [fractured for _, fractured in DRAWN], np.float32)
+
+    def save(name: str) -> Path:
+        keras.utils.set_random_seed(1)
+        network = find(name)
+        model = keras.models.clone_model(network.of_kind.exported(network.build(SIDE)), clone_function=narrow)
+        if name != "box":
+            logit = keras.Model(model.input, model.output["logit"])
+            logit.compile(keras.optimizers.Adam(3e-3), keras.losses.BinaryCrossentropy(from_logits=True))
+            for _ in range(STEPS):
+                logit.train_on_batch(pixels, truth[:, None])
+        return saved(model, name, tmp_path_factory.mktemp(f"taught-{name}"))
 
     return save
 
@@ -90,29 +132,42 @@ def said_by(model: onnx.ModelProto, pixels: Array) -> dict[str, Array]:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_trained_network_becomes_a_graph_and_int8(name: str, trained: Save, cnn: Path, pixels: Array) -> None:
-    network = open_network(trained(name), classifier=cnn if name == "box" else None)
-    assert network.spec == SPEC
-    assert network.history["network"] == ("cnn" if name == "box" else name)
-    expected = network.predict(pixels)
-    slope = 1 / float(np.abs(expected["logit"]).max())  # so that no probability is all but 0 or 1
-    found = shipped(network, pixels, slope)
+def test_a_network_that_learned_becomes_a_gated_bundle_that_examines_films(
+    name: str, taught: Save, data: Path, pixels: Array, tmp_path: Path
+) -> None:
+    """The whole way: int8 either keeps what every gate asks or is left out with its reason, and the engine runs it.
+    That float32 says what Keras says is checked on the way."""
+    path, classifier, out = taught(name), taught("cnn") if name == "box" else None, tmp_path / "bundle"
+    export_bundle(ExportSettings(
+        path, data, out, labels=data, other_cpus=False, name=name, classifier=classifier, report=tmp_path / "report",
+    ))  # fmt: skip
+    manifest = Model(out).manifest
+    assert json.loads(manifest.made_with["training"])["network"] == ("cnn" if name == "box" else name)
 
-    assert expected["logit"].std() > 1e-3 * np.abs(expected["logit"]).max(), "it says the same of every film"
-    assert np.abs(found["probability"] - 1 / (1 + np.exp(-slope * expected["logit"]))).max() <= 1e-4
+    record = read_record(tmp_path / "report" / "export.json")
+    assert record.unseen
+    if "int8" in manifest.precisions:
+        assert record.auroc["int8"] >= record.auroc["float32"] - AUROC_DROP
+        assert sum(record.flips.values()) <= FLIPS * 2 * record.films
+        assert record.bytes["int8"] < record.bytes["float32"] / 1.5
+        onnx.checker.check_model(onnx.load(out / "int8.onnx"), full_check=True)
+    else:
+        assert manifest.figures["int8"].startswith("left out")
+        assert manifest.default_precision == "float32"
+
+    heatmap = Model(out, precision="float32").predict(pixels).heatmap
     sides = MAPS.get(name, (2, 2))
-    assert set(found) == {"probability", "heatmap"} if sides else {"probability"}
-    if sides:
-        assert found["heatmap"].shape == (len(pixels), *sides)
-        assert 0 <= found["heatmap"].min() < found["heatmap"].max() <= 1
+    assert heatmap.shape == (len(pixels), *(sides or (0, 0)))
     if name in ("box", "flagship"):
-        assert np.abs(found["heatmap"] - expected["heatmap"]).max() <= 1e-4
-    if name == "ann":
-        return
-    graph = quantizable(folded(graph_of(network, pixels, slope)))
-    int8 = quantize_within(graph, activation_ranges(graph, pixels))  # which refuses conversions left inside
-    onnx.checker.check_model(canonical(int8), full_check=True)
-    assert np.abs(said_by(int8, pixels)["probability"] - found["probability"]).max() <= 0.1
+        expected = open_network(path, classifier=classifier).predict(pixels)["heatmap"]
+        assert np.abs(heatmap - expected).max() <= 1e-4
+
+    summary = run_batch(BatchSettings((data / "images",), tmp_path / "results", str(out), annotate="all", quiet=True))
+    assert summary.counts["analysed"] + summary.counts["not_analysed"] == summary.counts["files"] == 48
+    with open(tmp_path / "results" / "results.csv", newline="") as table:
+        regions = [json.loads(row["regions"] or "[]") for row in csv.DictReader(table)]
+    if not sides:
+        assert not any(regions), "it cannot say where"
 
 
 def test_the_classifier_decides_and_the_box_is_where_it_says(trained: Save, cnn: Path, pixels: Array) -> None:

@@ -100,6 +100,20 @@ def table(runs: tuple[Path, ...]) -> None:
 
 
 @main.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
+def folds(runs: tuple[Path, ...]) -> None:
+    """Print the Markdown table of RUNS of one training on several folds, with mean and spread.
+
+    \b
+    Example: bonefrac-train folds runs/fold-*
+    """
+    from bonefrac_training.cross_validation import cross_validation
+
+    with _told():
+        click.echo(cross_validation(runs), nl=False)
+
+
+@main.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 def unlike(folder: Path) -> None:
     """Write pictures that are no limb films into a new FOLDER: photographs, a chest film, noise, a screen.

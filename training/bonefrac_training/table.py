@@ -24,7 +24,7 @@ def table(runs: Iterable[Path]) -> str:
     found = sorted((read_figures(run) for run in runs), key=_place)
     if len(splits := {figures["split"] for figures in found}) > 1:
         raise UsageError(f"the runs are of several splits: {'; '.join(sorted(splits))}; give those of one")
-    lines = [_line(_HEADER), _line(["---"] * len(_HEADER)), *(_line(_cells(figures)) for figures in found)]
+    lines = [line(_HEADER), line(["---"] * len(_HEADER)), *(line(_cells(figures)) for figures in found)]
     return "\n".join([*lines, "", *_captions(found)]) + "\n"
 
 
@@ -51,7 +51,7 @@ def _cells(figures: dict[str, Any]) -> list[str]:
         f"{figures['parameters'] / 1e6:.2f} M",
         f"{figures['multiply_adds'] / 1e9:.2f} G",
         f"{figures['bytes'] / 1e6:.1f} MB",
-        _box_result(figures) if is_box else f"AUROC {_interval(figures['auroc'])}",
+        _box_result(figures) if is_box else f"AUROC {interval(figures['auroc'])}",
         "–" if is_box else f"{figures['auprc']:.3f}",
         "–" if is_box else f"{figures['sensitivity_at_specificity_0.90']:.3f}",
         f"{figures['epoch']} of {figures['epochs']}" if "epoch" in figures else _mean_of(figures),
@@ -60,7 +60,7 @@ def _cells(figures: dict[str, Any]) -> list[str]:
 
 
 def _box_result(figures: dict[str, Any]) -> str:
-    return f"IoU {_interval(figures['mean_iou'])}, at least 0.3: {_interval(figures['iou_from_0.3'])}"
+    return f"IoU {interval(figures['mean_iou'])}, at least 0.3: {interval(figures['iou_from_0.3'])}"
 
 
 def _mean_of(figures: dict[str, Any]) -> str:
@@ -68,7 +68,8 @@ def _mean_of(figures: dict[str, Any]) -> str:
     return f"mean of the runs at {sizes} px, {figures['epochs']} epochs"
 
 
-def _interval(figure: dict[str, float]) -> str:
+def interval(figure: dict[str, float]) -> str:
+    """A figure with its interval."""
     return f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"
 
 
@@ -83,5 +84,6 @@ def _captions(found: list[dict[str, Any]]) -> list[str]:
     ]
 
 
-def _line(cells: Iterable[str]) -> str:
+def line(cells: Iterable[str]) -> str:
+    """A row in Markdown."""
     return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"

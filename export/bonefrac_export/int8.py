@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import get_args
 
 import numpy as np
 import onnx
@@ -35,29 +36,44 @@ class Int8:
 def make_int8(
     float32: onnx.ModelProto, calibration: NDArray[np.uint8], gate: Gate, method: Method, *, other_cpus: bool = True
 ) -> Int8:
-    """Quantize, calibrated on `calibration` uint8 (n, height, width, 1), until the `gate` holds: as it is, or with the
-    fewest of the guiltiest layers in float. Weights are such that no CPU saturates (`reduce_range`)."""
+    """Quantize, calibrated on `calibration` uint8 (n, height, width, 1), until the `gate` holds: with the ranges of
+    `method`, or of another method, or with the fewest of the guiltiest layers in float. Weights are such that no CPU
+    saturates (`reduce_range`)."""
     if not any(node.op_type == "Conv" for node in float32.graph.node):
         return Int8(None, "left out, for the network has no convolution")
-    story = f"static QDQ, per channel, {method}, weights rounded by GPTQ so that no pair saturates 16 bits"
     try:
-        graph = quantizable(float32)
-        weights = rounded_weights(graph, calibration, reduce_range=True)
-        ranges = activation_ranges(graph, calibration, method)
-        make = partial(quantize_within, graph, ranges, reduce_range=True, weights=weights)
-        freed = Freed(make(()), (), 0)
-        if faults := gate.faults(freed.model):
-            found = _freed(graph, make, gate, calibration)
-            if found is None:
-                return Int8(None, f"left out: {_words(faults)}, and no few layers in float mend that")
-            story = f"{story}; {_cost(freed, found, len(layers(graph)), faults, calibration)}"
-            freed = found
-        others = on_other_cpus(freed.model, gate.some(ON_CPUS), gate.limits(freed.model)) if other_cpus else None
+        model, story = _gated(quantizable(float32), calibration, gate, method)
+        others = on_other_cpus(model, gate.some(ON_CPUS), gate.limits(model)) if other_cpus else None
     except BonefracError as error:
         return Int8(None, f"left out: {error}")
     if bad := [check for check in cpu_checks(others) if not check.holds]:
         return Int8(None, f"left out: {_words(bad)}", others)
-    return Int8(freed.model, story, others)
+    return Int8(
+        model, f"static QDQ per channel, weights rounded by GPTQ so that no pair saturates 16 bits, {story}", others
+    )
+
+
+def _gated(
+    graph: onnx.ModelProto, calibration: NDArray[np.uint8], gate: Gate, method: Method
+) -> tuple[onnx.ModelProto, str]:
+    """The first that the gate lets pass, and how its ranges were found. Raises BonefracError where none does."""
+    weights = rounded_weights(graph, calibration, reduce_range=True)
+
+    def with_ranges(method: Method) -> Make:
+        ranges = activation_ranges(graph, calibration, method)
+        return partial(quantize_within, graph, ranges, reduce_range=True, weights=weights)
+
+    make = with_ranges(method)
+    plain = make(())
+    if not (faults := gate.faults(plain)):
+        return plain, f"ranges by {method}"
+    for other in get_args(Method):
+        if other != method and not gate.faults(model := with_ranges(other)(())):
+            return model, f"ranges by {other}, for with {method} {_words(faults)}"
+    freed = _freed(graph, make, gate, calibration)
+    if freed is None:
+        raise BonefracError(f"{_words(faults)}; no other ranges and no few layers in float mend that")
+    return freed.model, f"ranges by {method}; {_cost(plain, freed, len(layers(graph)), faults, calibration)}"
 
 
 def _freed(graph: onnx.ModelProto, make: Make, gate: Gate, calibration: NDArray[np.uint8]) -> Freed | None:
@@ -69,8 +85,8 @@ def _words(checks: list[Check]) -> str:
     return "; ".join(map(str, checks))
 
 
-def _cost(plain: Freed, freed: Freed, of: int, faults: list[Check], films: NDArray[np.uint8]) -> str:
-    models = {"plain": one_thread(plain.model), "freed": one_thread(freed.model)}
+def _cost(plain: onnx.ModelProto, freed: Freed, of: int, faults: list[Check], films: NDArray[np.uint8]) -> str:
+    models = {"plain": one_thread(plain), "freed": one_thread(freed.model)}
     seconds = interleaved(models, films[:TIMED])
     return (
         f"in float {', '.join(freed.layers)} ({len(freed.layers)} of {of} layers, {freed.bytes_more / 1e6:+.2f} MB,"

@@ -54,7 +54,7 @@ def test_minmax_keeps_the_outliers() -> None:
 def test_percentile_cuts_as_many_values_as_it_says_on_both_sides() -> None:
     values = np.random.default_rng(0).normal(size=400_000).astype(np.float32)
     values[:3] = (-40, 30, 40)
-    low, high = percentile(collected(values))
+    low, high = percentile(collected(values), 99.99)
     width = 64 / 4096  # of a bin, where the largest is 40
     wanted = np.quantile(values, (0.00005, 0.99995))
     assert np.abs(np.array([low, high]) - wanted).max() <= width
@@ -64,7 +64,7 @@ def test_percentile_cuts_as_many_values_as_it_says_on_both_sides() -> None:
 
 
 def test_a_skewed_tensor_is_cut_where_it_is_long() -> None:
-    low, high = percentile(collected(rectified()))
+    low, high = percentile(collected(rectified()), 99.99)
     assert low == 0
     assert high == pytest.approx(np.quantile(rectified(), 0.99995), abs=64 / 4096)
 
@@ -201,16 +201,15 @@ def test_int8_has_the_range_that_the_method_found(network: onnx.ModelProto, film
     scale, zero = scale_of(quantize(network, films, method), "one")
     assert scale == pytest.approx((high - low) / 255)
     assert zero == pytest.approx(-low / scale, abs=0.51)
-    if method == "minmax":
-        shown = onnx.ModelProto()
-        shown.CopyFrom(network)
-        shown.graph.output.append(helper.make_tensor_value_info("one", TensorProto.FLOAT, None))
-        session = ort.InferenceSession(shown.SerializeToString(), providers=["CPUExecutionProvider"])
-        values = session.run(["one"], {"pixels": films})[0]
-        assert (low, high) == pytest.approx((values.min(), values.max()))
-    else:
-        whole = activation_ranges(network, films)["one"]
-        assert high - low < whole[1] - whole[0]
+    shown = onnx.ModelProto()
+    shown.CopyFrom(network)
+    shown.graph.output.append(helper.make_tensor_value_info("one", TensorProto.FLOAT, None))
+    session = ort.InferenceSession(shown.SerializeToString(), providers=["CPUExecutionProvider"])
+    values = session.run(["one"], {"pixels": films})[0]
+    limits = {"minmax": minmax, "percentile": percentile, "entropy": entropy}[method](collected(values))
+    assert (low, high) == pytest.approx(limits, abs=1e-6)
+    if method == "entropy":
+        assert high - low < values.max() - values.min()
 
 
 def test_an_unknown_method_and_no_films_are_refused(network: onnx.ModelProto, films: Any) -> None:

@@ -65,6 +65,19 @@ def test_the_guiltiest_layers_go_back_to_float_and_are_named_with_what_they_cost
     assert "decisions changed: " in made.story
 
 
+def test_other_ranges_are_tried_before_layers_are_freed(coarse: onnx.ModelProto, films: np.ndarray) -> None:
+    """The gate asks for what int8 with the ranges of another method says."""
+    never = Gate(coarse, films, None, OperatingPoints(1e-4, 1 - 1e-4, "by the test"))
+    minmax, entropy = (make_int8(coarse, films[:12], never, n, other_cpus=False).model for n in ("minmax", "entropy"))
+    assert minmax is not None
+    assert entropy is not None
+    gate = Gate(entropy, films, None, between(entropy, minmax, films, 2))
+    made = make_int8(coarse, films[:12], gate, "minmax", other_cpus=False)
+    assert made.model is not None
+    assert "ranges by entropy, for with minmax decisions changed: " in made.story
+    assert "in float" not in made.story
+
+
 def test_what_no_layer_mends_is_left_out_with_the_reason(
     coarse: onnx.ModelProto, films: np.ndarray, shaken: Callable[[onnx.ModelProto], onnx.ModelProto]
 ) -> None:
@@ -74,7 +87,7 @@ def test_what_no_layer_mends_is_left_out_with_the_reason(
     made = make_int8(coarse, films[:12], gate, "minmax", other_cpus=False)
     assert made.model is None
     assert made.story.startswith("left out: decisions changed: ")
-    assert made.story.endswith("no few layers in float mend that")
+    assert made.story.endswith("no other ranges and no few layers in float mend that")
 
 
 def test_int8_that_another_processor_reads_otherwise_is_left_out(

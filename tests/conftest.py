@@ -33,6 +33,15 @@ FLAGSHIP = Path(__file__).parents[1] / "models" / "flagship"
 Pixels = np.ndarray[Any, Any]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Optimised graphs and tuning profiles of these tests are not those of this machine's user, nor the reverse."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
+            patch.setenv(name, str(tmp_path_factory.mktemp(name)))
+        yield
+
+
 @lru_cache(maxsize=32)
 def _drawn(seed: int, fractured: bool, height: int, width: int) -> Pixels:
     pixels = draw_radiograph(seed, fractured=fractured, height=height, width=width).pixels

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from bonefrac.header import MARK
 from bonefrac.preprocess import InputSpec, ToFilm, to_8_bit
-from bonefrac.results import Finding, Radiograph, Region
+from bonefrac.results import Finding, Grey, Radiograph, Region
 
-PICTURE_SIDE = 1024  # px that a picture's long side has at least, where the film has them
+PICTURE_SIDE = 1024  # px that a picture's long side has at most; it has fewer where the film was decoded smaller
 _COLOUR = {"fracture": (0, 159, 230), "doubt": (233, 180, 86)}  # Okabe and Ito's orange and sky blue, as BGR
 _WORDS = {
     "fracture": "fracture suspected",
@@ -44,7 +44,7 @@ def annotate(film: Radiograph, finding: Finding, drawing: Drawing) -> bytes:
     The heat map is shown on the fixed scale of its values, from half the region level on, never on the film's own
     maximum. Boxes are solid for `fracture` and dashed for `doubt`; an arrow leads to the best region's peak.
     """
-    picture = np.asarray(cv2.cvtColor(to_8_bit(film.pixels), cv2.COLOR_GRAY2BGR), np.uint8)
+    picture = np.asarray(cv2.cvtColor(to_8_bit(_at_most(film.pixels, PICTURE_SIDE)), cv2.COLOR_GRAY2BGR), np.uint8)
     scale = picture.shape[1] / film.width, picture.shape[0] / film.height
     if finding.finding != "no_fracture_detected" and drawing.heatmap.size:
         picture = _overlay(picture, film, drawing)
@@ -60,6 +60,14 @@ def annotate(film: Radiograph, finding: Finding, drawing: Drawing) -> bytes:
     beside = np.zeros((picture.shape[0], width - picture.shape[1], 3), np.uint8)
     band = _band(width, (words, drawing.caption, "not for diagnosis"))
     return _jpeg(np.concatenate([np.concatenate([picture, beside], axis=1), band]))
+
+
+def _at_most(pixels: Grey, side: int) -> Grey:
+    """A film (h, w), shrunk where its long side is longer."""
+    scale = side / max(pixels.shape)
+    if scale >= 1:
+        return pixels
+    return cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA).astype(pixels.dtype, copy=False)
 
 
 def thumbnail(pixels: NDArray[np.uint8], finding: Finding, to_film: ToFilm, side: int = 112) -> bytes:

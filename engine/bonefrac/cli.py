@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bonefrac import __version__
 from bonefrac.cli_errors import one_sentence
 from bonefrac.cli_watch import service_command, status_command, watch_command
+
+if TYPE_CHECKING:
+    from bonefrac.tuned import Ready
 
 
 @click.group()
@@ -38,7 +43,8 @@ def _inputs(context: click.Context, parameter: click.Parameter, values: tuple[st
     help="An installed bundle or a bundle's folder.",
 )
 @click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda|...",
-              help="auto: CUDA where it works, else the CPU. A named one that is missing is an error.")  # fmt: skip
+              help="auto: what bonefrac check --tune found fastest here; else CUDA where it works, else the CPU."
+              " A named one that is missing is an error.")  # fmt: skip
 @click.option(
     "--precision",
     default="auto",
@@ -59,8 +65,9 @@ def _inputs(context: click.Context, parameter: click.Parameter, values: tuple[st
 @click.option("--jsonl", is_flag=True, help="Also write results.jsonl.")
 @click.option("--quiet", is_flag=True, help="No progress, no summary; errors are still told.")
 @click.option("--fail-fast", is_flag=True, help="Stop at the first file that fails.")
+@click.option("--explain", is_flag=True, help="Tell on what the model runs, in which way, and why in that.")
 @click.version_option(__version__, prog_name="bonefrac-batch")
-def batch(**options: object) -> None:
+def batch(explain: bool, **options: Any) -> None:
     """Examine every radiograph below INPUT; write results.csv, annotated pictures and report.html.
 
     Originals are never touched. A second run analyses only what is new or changed.
@@ -69,14 +76,23 @@ def batch(**options: object) -> None:
     \b
     Example: bonefrac-batch ./xrays
     """
-    from bonefrac.run import BatchSettings, run_batch  # decoders and ONNX Runtime: not for --help
+    from concurrent.futures import ThreadPoolExecutor  # these are not for --help
 
-    with one_sentence():
-        settings = BatchSettings(**options)  # type: ignore[arg-type]  # Click has checked the types
-        summary = run_batch(settings)
+    from bonefrac.tuned import load_ready
+
+    how = ("device", "precision", "workers", "batch_size")
+    with one_sentence(), ThreadPoolExecutor(1) as beside:
+        loading = beside.submit(load_ready, options["model"], beside=beside, **{name: options[name] for name in how})
+        from bonefrac.run import BatchSettings, run_batch  # while the model is loaded
+
+        if explain:
+            _explain(loading.result())
+        summary = run_batch(BatchSettings(**options), loading)
+        if summary.ready.warning:
+            click.echo(summary.ready.warning, err=True)
         if summary.first_failure is not None:
             raise _failed_fast(summary.first_failure.source.path, summary.first_failure.message)
-        if not settings.quiet:
+        if not options["quiet"]:
             _tell(summary.counts, summary.out)
     sys.exit(1 if summary.counts["failed"] else 0)
 
@@ -84,6 +100,12 @@ def batch(**options: object) -> None:
 def _failed_fast(name: str, message: str) -> click.ClickException:
     """Status 1, as for any failed file; the name is repr'd, for it may hold line breaks."""
     return click.ClickException(f"stopped at the first file that failed: {name!r}: {message}")
+
+
+def _explain(ready: Ready) -> None:
+    click.echo(f"Model:   {ready.model.name} {ready.model.precision}, SHA-256 {ready.model.sha256}")
+    click.echo(f"Runs on: {ready.model.provider}; {ready.way}")
+    click.echo(f"Why:     {ready.why}")
 
 
 def _tell(counts: dict[str, int], out: Path) -> None:
@@ -126,19 +148,42 @@ def demo(context: click.Context, folder: Path) -> None:
 @main.command()
 @click.argument("bundle", default="flagship")
 @click.option("--device", default="auto", show_default=True)
-def check(bundle: str, device: str) -> None:
+@click.option("--tune", is_flag=True, help="Measure which way of running it is the fastest here, and keep that.")
+@click.option("--precision", default="auto", type=click.Choice(["auto", "int8", "float32", "float16"]),
+              help="With --tune: of this file. [default: the bundle's own]")  # fmt: skip
+@click.option("--seconds", default=60.0, show_default=True, type=click.FloatRange(0), help="With --tune: for so long.")
+def check(bundle: str, device: str, tune: bool, precision: str, seconds: float) -> None:
     """Replay a bundle's golden samples on this machine, in every precision it has.
 
+    With --tune, try every installed backend that gives the golden scores; --device auto then uses the fastest.
+
     \b
-    Example: bonefrac check
+    Example: bonefrac check --tune
     """
     from bonefrac.model import find_bundle, load_model, read_manifest
 
     with one_sentence():
+        if tune:
+            _tune(find_bundle(bundle), precision, seconds)
+            return
         for precision in read_manifest(find_bundle(bundle)).precisions:
             model = load_model(bundle, device=device, precision=precision)
             worst = model.check_golden()
             click.echo(f"{model.name} {precision} on {model.provider}: golden samples pass, off by at most {worst:.4f}")
+
+
+def _tune(folder: Path, precision: str, seconds: float) -> None:
+    from statistics import median
+
+    from bonefrac.tune import tune
+
+    found = tune(folder, precision=precision, seconds=seconds)
+    click.echo(f"{found.model}: films a second of inference alone, median (min to max) of the rounds")
+    for way, rates in found.rates.items():
+        click.echo(f"  {median(rates):6.1f} ({min(rates):.1f} to {max(rates):.1f}, {len(rates)} rounds)  {way}")
+    for name, why in found.left_out.items():
+        click.echo(f"  left out: {name}: {why}")
+    click.echo(f"--device auto uses the first from now on, as {found.path} says; remove that file to go back.")
 
 
 for command in (watch_command, status_command, service_command):
@@ -147,4 +192,6 @@ for command in (watch_command, status_command, service_command):
 
 def batch_main() -> None:
     """The command `bonefrac-batch`."""
+    # before NumPy is there: threads for products of matrices take longer to start than a film, and nothing here has any
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     batch(prog_name="bonefrac-batch")

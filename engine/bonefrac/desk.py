@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bonefrac.decode import MAX_BYTES
 from bonefrac.errors import OutputError
-from bonefrac.examiner import illustrator, usable_cores, usual_batch_size
+from bonefrac.examiner import illustrator
 from bonefrac.inbox import Arrival, Inbox
 from bonefrac.ledger import Film, Ledger, New
 from bonefrac.model import Model
@@ -40,8 +40,8 @@ class Handling:
     by_day: bool
     shown: Callable[[str], str]
     told: Callable[[int, New, Result | None], None]  # its number; no result: a copy of an earlier film
-    workers: int = 0
-    batch_size: int = 0
+    workers: int = 1
+    batch_size: int = 1
     archive: Path | None = None
     quarantine: Path | None = None
 
@@ -62,8 +62,8 @@ class Desk:
         self._pictures: dict[str, Path] = {}  # of the films in hand, by shown name
         self._how = Examiner(
             model,
-            batch_size=handling.batch_size or usual_batch_size(model.provider),
-            workers=handling.workers or usable_cores(),
+            batch_size=handling.batch_size,
+            workers=handling.workers,
             illustrate=illustrator(model, handling.annotated, self._pictures.__getitem__),
         )
         self.trouble = ""

@@ -4,37 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from importlib.metadata import PackageNotFoundError, version
+from functools import partial
 from pathlib import Path
 
 import bonefrac
-from bonefrac.annotate import PICTURE_SIDE, Drawing, annotate, thumbnail
-from bonefrac.decode import decode
-from bonefrac.model import PROVIDERS, Model
+from bonefrac.annotate import Drawing, annotate, thumbnail
+from bonefrac.backends import usual_batch_size as usual_batch_size
+from bonefrac.machine import usable_cores as usable_cores
+from bonefrac.model import Model
 from bonefrac.pipeline import View
 from bonefrac.results import Finding, Result
 from bonefrac.sinks import atomic
-
-
-def usual_batch_size(provider: str) -> int:
-    """One film at a time on a CPU, where more gain nothing and cost memory; 16 elsewhere."""
-    return 1 if provider == PROVIDERS["cpu"] else 16
-
-
-def usable_cores() -> int:
-    """Cores this process may use: its affinity, cut by a cgroup v2 CPU quota (kernel documentation, cgroup-v2.rst)."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        if quota != "max":
-            cores = min(cores, max(1, round(int(quota) / int(period))))
-    except (OSError, ValueError):
-        pass  # no cgroup v2: the affinity stands
-    return cores
 
 
 def result_key(model: Model, annotated: str) -> str:
@@ -53,20 +37,23 @@ def gets_picture(result: Result, annotated: str) -> bool:
 
 
 def illustrator(model: Model, annotated: str, place: Callable[[str], Path]) -> Callable[[Finding, View], Finding]:
-    """What an Examiner calls with each finding: draws the picture where `place` says for the film's name, if one is
-    asked for, and adds the thumbnail."""
+    """What an Examiner calls with each finding: draws the picture, to be written where `place` says for the film's
+    name, if one is asked for, and adds the thumbnail."""
     caption = f"{model.name} {model.precision}, bonefrac {bonefrac.__version__}"
     manifest = model.manifest
 
     def illustrate(finding: Finding, view: View) -> Finding:
         if gets_picture(finding, annotated):
-            film = decode(view.data, long_side=PICTURE_SIDE)
             drawing = Drawing(view.heatmap, manifest.input, view.to_film, manifest.region_level, caption)
-            with atomic(place(finding.source.path)) as file:
-                file.write(annotate(film, finding, drawing))
+            view.later(partial(_write, place(finding.source.path), annotate(view.film, finding, drawing)))
         return replace(finding, thumbnail=thumbnail(view.pixels, finding, view.to_film))
 
     return illustrate
+
+
+def _write(path: Path, picture: bytes) -> None:
+    with atomic(path) as file:
+        file.write(picture)
 
 
 def model_record(model: Model) -> dict[str, object]:
@@ -87,18 +74,10 @@ def model_record(model: Model) -> dict[str, object]:
 
 
 def versions() -> dict[str, str]:
-    """Of bonefrac, Python and the packages that results depend on."""
-    packages = ("numpy", "opencv-python-headless", "simplejpeg", "onnxruntime", "onnxruntime-gpu")
-    found = {name: _version(name) for name in packages}
+    """Of bonefrac, Python and the packages in use that results depend on, as they tell it themselves."""
+    packages = ("numpy", "cv2", "simplejpeg", "onnxruntime", "openvino")
     return {
         "bonefrac": bonefrac.__version__,
         "python": platform.python_version(),
-        **{name: number for name, number in found.items() if number},
+        **{name: str(sys.modules[name].__version__) for name in packages if name in sys.modules},
     }
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""

@@ -65,7 +65,6 @@ class Journal(Database):
                 self.execute("DROP TABLE IF EXISTS film")  # whatever columns an older version gave it
                 self.execute(_FILM)
                 self.execute("INSERT OR REPLACE INTO setting VALUES ('key', ?)", (key,))
-            self.commit()
         except BaseException:
             self.close()
             raise

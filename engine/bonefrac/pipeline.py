@@ -1,7 +1,7 @@
 """examine(films, model): bytes -> decode -> input -> batch -> results, in order, on all cores.
 
-Each worker reads, decodes, prepares and infers a small batch of its own on one shared, single-threaded session, so that
-decoding never fights inference for the cores.
+Each worker reads, decodes, prepares, infers and draws a small batch of its own on one shared, single-threaded session,
+so that decoding never fights inference for the cores. A film is decoded once, for the model and its picture alike.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from typing import cast
 
 import cv2
 import numpy as np
@@ -43,12 +44,15 @@ class Unchanged:
 
 @dataclass(frozen=True)
 class View:
-    """What a picture is made of: the file's bytes, the model's input (height, width, 1) and its heat map (h, w)."""
+    """What a picture is made of: the film as it was decoded, the model's input (height, width, 1) and its heat map
+    (h, w). What `later` is given is done beside the workers, and before the film's result is told: writing takes time
+    of the disk alone."""
 
-    data: bytes
+    film: Radiograph
     pixels: NDArray[np.uint8]
     heatmap: NDArray[np.float32]
     to_film: ToFilm
+    later: Callable[[Callable[[], None]], None]
 
 
 @dataclass
@@ -90,33 +94,42 @@ def examine(films: Iterable[FilmFile], how: Examiner) -> Generator[Result | Unch
     cv2.setNumThreads(1)
     films = iter(films)
     pool = ThreadPoolExecutor(how.workers, thread_name_prefix="film")
-    pending: deque[Future[list[Result | Unchanged]]] = deque()
+    disk = ThreadPoolExecutor(how.workers, thread_name_prefix="film-picture")
+    pending: deque[Future[list[_Judged]]] = deque()
     try:
         while batch := list(islice(films, how.batch_size)):
-            pending.append(pool.submit(_examine_batch, batch, how))
+            pending.append(pool.submit(_examine_batch, batch, how, disk))
             if len(pending) > 2 * how.workers:
-                yield from pending.popleft().result()
+                yield from map(_settled, pending.popleft().result())
         while pending:
-            yield from pending.popleft().result()
+            yield from map(_settled, pending.popleft().result())
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        for threads in (pool, disk):
+            threads.shutdown(wait=True, cancel_futures=True)
 
 
-def _examine_batch(films: list[FilmFile], how: Examiner) -> list[Result | Unchanged]:
+@dataclass(frozen=True)
+class _Judged:
+    """A result, and what of its picture is still on its way to the disk."""
+
+    result: Result | Unchanged
+    writing: list[Future[None]] = field(default_factory=list)
+
+
+def _examine_batch(films: list[FilmFile], how: Examiner, disk: Executor) -> list[_Judged]:
     prepared = [_prepare(film, how) for film in films]
     ready = [item for item in prepared if isinstance(item, _Ready)]
-    judged: Iterator[Result] = iter(())
+    judged: Iterator[_Judged] = iter(())
     if ready:
         with how.stages.time("infer"):
             scores = how.model.predict(np.stack([item.pixels for item in ready]))
-        judged = map(_judge, ready, *scores, [how] * len(ready))
-    return [next(judged) if isinstance(item, _Ready) else item for item in prepared]
+        judged = map(_judge, ready, *scores, [how] * len(ready), [disk] * len(ready))
+    return [next(judged) if isinstance(item, _Ready) else _Judged(item) for item in prepared]
 
 
 @dataclass(frozen=True)
 class _Ready:
     source: Source
-    data: bytes
     film: Radiograph
     pixels: NDArray[np.uint8]
     to_film: ToFilm
@@ -136,7 +149,7 @@ def _prepare(film: FilmFile, how: Examiner) -> _Ready | Failure | Unchanged:
             radiograph = decode(data, long_side=spec.long_side)
         with how.stages.time("prepare"):
             pixels, to_film = to_input(radiograph, spec)
-        return _Ready(source, data, radiograph, pixels, to_film)
+        return _Ready(source, radiograph, pixels, to_film)
     except NotAnalysed as error:
         return Failure(source, "not_analysed", str(error))
     except FilmError as error:
@@ -165,24 +178,51 @@ def _read(film: FilmFile) -> bytes:
 
 
 def _judge(
-    item: _Ready, probability: np.float32, heatmap: NDArray[np.float32], familiarity: np.float32, how: Examiner
-) -> Finding | Failure:
+    item: _Ready, probability: np.float32, heatmap: NDArray[np.float32], familiarity: np.float32,
+    how: Examiner, disk: Executor,
+) -> _Judged:  # fmt: skip
     if not how.model.is_familiar(float(familiarity)):
-        return Failure(item.source, "not_analysed", UNLIKE, item.film.width, item.film.height)
+        return _Judged(Failure(item.source, "not_analysed", UNLIKE, item.film.width, item.film.height))
     manifest = how.model.manifest
     rounded = round(float(probability), 4)  # as the CSV shows it, so that a row never contradicts its threshold
     finding = how.model.finding(rounded)
     size = (item.film.width, item.film.height)
     regions = find_regions(heatmap, manifest.region_level, manifest.input, item.to_film, size)
     result = Finding(item.source, finding, rounded, regions if finding != "no_fracture_detected" else (), *size)
+    judged = _Judged(result)
     if how.illustrate is None:
-        return result
-    with how.stages.time("picture"):
+        return judged
+
+    def later(job: Callable[[], None]) -> None:
+        judged.writing.append(disk.submit(_timed, job, how.stages))
+
+    try:
+        with how.stages.time("picture"):
+            drawn = how.illustrate(result, View(item.film, item.pixels, heatmap, item.to_film, later))
+    except Exception as error:
+        drawn = _without_picture(result, error)
+    return replace(judged, result=drawn)
+
+
+def _timed(job: Callable[[], None], stages: Stages) -> None:
+    with stages.time("write"):
+        job()
+
+
+def _settled(judged: _Judged) -> Result | Unchanged:
+    """The result, its picture being on disk."""
+    for writing in judged.writing:
         try:
-            return how.illustrate(result, View(item.data, item.pixels, heatmap, item.to_film))
-        except OSError as error:
-            if error.errno in _OF_ONE_NAME:
-                return replace(result, message=f"no picture: its name cannot be written there: {error.strerror}")
-            raise OutputError(f"a picture cannot be written to the output folder: {error.strerror}") from error
-        except Exception as error:  # the finding stands, with a word that its picture is missing
-            return replace(result, message=f"no picture: {type(error).__name__}: {error}")
+            writing.result()
+        except Exception as error:
+            return _without_picture(cast(Finding, judged.result), error)
+    return judged.result
+
+
+def _without_picture(finding: Finding, error: Exception) -> Finding:
+    """The finding stands, with a word that its picture is missing. Raises OutputError where others would be too."""
+    if not isinstance(error, OSError):
+        return replace(finding, message=f"no picture: {type(error).__name__}: {error}")
+    if error.errno in _OF_ONE_NAME:
+        return replace(finding, message=f"no picture: its name cannot be written there: {error.strerror}")
+    raise OutputError(f"a picture cannot be written to the output folder: {error.strerror}") from error

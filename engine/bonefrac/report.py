@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
-
-import jinja2
 
 from bonefrac.results import Failure, Finding, Result
 from bonefrac.sinks import atomic, printable
-from bonefrac.status import Status
+
+if TYPE_CHECKING:
+    import jinja2
+
+    from bonefrac.status import Status
 
 MOST_ROWS = 5000  # above, a browser on an old PC becomes slow; results.csv has all
 
@@ -64,7 +68,15 @@ def write_index(path: Path, films: Iterable[tuple[Result, str, str]], *, status:
         file.write(page.encode("utf-8", "backslashreplace"))
 
 
+def prepare_report() -> None:
+    """Have the report's template ready, which takes as long as a film: while something else is waited for."""
+    _template("report.html")
+
+
+@lru_cache
 def _template(name: str) -> jinja2.Template:
+    import jinja2
+
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("bonefrac"), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,

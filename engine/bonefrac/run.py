@@ -7,6 +7,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -17,24 +18,24 @@ from bonefrac.examiner import (
     illustrator,
     model_record,
     result_key,
-    usable_cores,
-    usual_batch_size,
     versions,
 )
 from bonefrac.journal import Journal
-from bonefrac.model import Model, load_model
 from bonefrac.outputs import claim, out_folder, remove_parts, sweep, write_outputs
 from bonefrac.pipeline import Examiner, Unchanged, examine
+from bonefrac.report import prepare_report
 from bonefrac.results import Failure, Finding, Result
 from bonefrac.sinks import picture_path
 from bonefrac.sources import OWN_FOLDER, FilmFile, base_folder, list_films
+from bonefrac.tuned import Ready, load_ready
 
 
 @dataclass(frozen=True)
 class BatchSettings:
     """What `bonefrac-batch` was asked for.
 
-    `out` None: beside the input. `workers` 0: one for each core. `batch_size` 0: the device's usual one.
+    `out` None: beside the input. `workers` and `batch_size` 0: as was measured on this machine, or one for each core
+    and the device's usual one.
     """
 
     inputs: tuple[Path, ...]
@@ -53,16 +54,18 @@ class BatchSettings:
 
 @dataclass(frozen=True)
 class Summary:
-    """How a batch ended: counts by finding and status, and where the outputs lie."""
+    """How a batch ended: counts by finding and status, where the outputs lie, and what examined the films."""
 
     counts: Counter[str]
     out: Path
+    ready: Ready
     first_failure: Failure | None = None
 
 
-def run_batch(settings: BatchSettings) -> Summary:
+def run_batch(settings: BatchSettings, loading: Future[Ready] | None = None) -> Summary:
     """Examine every file below the inputs and write the outputs; goes on where an earlier run was stopped.
 
+    `loading` is the model that the settings ask for, where its loading was begun before.
     Raises UsageError (or its kinds) when it cannot be carried out, KeyboardInterrupt after keeping what is finished.
     """
     started = time.monotonic()
@@ -72,7 +75,12 @@ def run_batch(settings: BatchSettings) -> Summary:
     films = list_films(inputs, base, out)
     if not films:
         raise UsageError(f"no files to analyse in {', '.join(map(str, settings.inputs))}")
-    model = load_model(settings.model, device=settings.device, precision=settings.precision)
+    prepare_report()  # while the model is loaded
+    ready = loading.result() if loading is not None else load_ready(
+        settings.model, device=settings.device, precision=settings.precision,
+        workers=settings.workers, batch_size=settings.batch_size,
+    )  # fmt: skip
+    model = ready.model
     claim(out)
     pictures = out / "annotated"
     with Journal(
@@ -81,27 +89,27 @@ def run_batch(settings: BatchSettings) -> Summary:
         remove_parts(out)
         how = Examiner(
             model,
-            batch_size=settings.batch_size or usual_batch_size(model.provider),
-            workers=settings.workers or usable_cores(),
+            batch_size=ready.way.batch_size,
+            workers=ready.way.workers,
             known=_known(journal, settings.annotate, pictures),
             illustrate=illustrator(model, settings.annotate, partial(picture_path, pictures)),
         )
         new, first_failure = _examine_all(films, how, journal, settings)
         if first_failure is not None and settings.fail_fast:
-            return Summary(Counter(failed=1), out, first_failure)
+            return Summary(Counter(failed=1), out, ready, first_failure)
         try:
             journal.keep_only({film.name for film in films})
             sweep(pictures, {picture_path(pictures, name) for name in _pictured(journal, settings.annotate)})
             counts = _counts(journal.results())
             counts.update(files=len(films), new=new, unchanged=len(films) - new)
-            run = _run_record(settings, model, how, counts, time.monotonic() - started)
+            run = _run_record(settings, ready, how, counts, time.monotonic() - started)
             write_outputs(out, journal, run, jsonl=settings.jsonl)
             journal.commit()
         except OSError as error:
             raise OutputError(
                 f"{out}: cannot be written: {error.strerror}; free some space, run the same again"
             ) from error
-    return Summary(counts, out)
+    return Summary(counts, out, ready)
 
 
 def _examine_all(
@@ -163,7 +171,7 @@ def _counts(results: Iterator[Result]) -> Counter[str]:
 
 
 def _run_record(
-    settings: BatchSettings, model: Model, how: Examiner, counts: Counter[str], seconds: float
+    settings: BatchSettings, ready: Ready, how: Examiner, counts: Counter[str], seconds: float
 ) -> dict[str, object]:
     """What `run.json` holds and the report shows. No path of the machine: reports are handed on."""
     asked = {name: value for name, value in asdict(settings).items() if name not in ("inputs", "out", "quiet", "model")}
@@ -173,6 +181,7 @@ def _run_record(
         "films_a_second": round(counts["new"] / seconds, 1) if counts["new"] else None,
         "stage_seconds": {stage: round(spent, 2) for stage, spent in how.stages.seconds.items()},
         "settings": {**asked, "workers": how.workers, "batch_size": how.batch_size},
-        "model": model_record(model),
+        "runs": {**asdict(ready.way), "why": ready.why},
+        "model": model_record(ready.model),
         "versions": versions(),
     }

@@ -18,12 +18,12 @@ from bonefrac.examiner import result_key
 from bonefrac.instance import only_one
 from bonefrac.ledger import Ledger
 from bonefrac.log import Log
-from bonefrac.model import load_model
 from bonefrac.mounts import file_system, is_remote
 from bonefrac.outputs import apart, claim, remove_parts
 from bonefrac.sinks import atomic
 from bonefrac.sources import OWN_FOLDER
 from bonefrac.status import boot_id
+from bonefrac.tuned import load_ready
 from bonefrac.wake import Wake
 from bonefrac.watcher import LEDGER, Parts, Watcher, WatchSettings, Wish
 
@@ -46,8 +46,9 @@ def watch(settings: WatchSettings, wish: Wish) -> Counter[str]:
 def _set_up(settings: WatchSettings, wish: Wish, stack: ExitStack) -> Watcher:
     """The watcher, with all that it needs open on `stack`."""
     inbox, out, state = _folders(settings)
-    model = load_model(settings.model, device=settings.device, precision=settings.precision)
-    said: list[str] = []
+    ready = load_ready(settings.model, device=settings.device, precision=settings.precision, workers=settings.workers)
+    model = ready.model
+    said = [ready.warning] if ready.warning else []
     stack.enter_context(only_one(inbox, said.append))
     claim(out)
     state.mkdir(parents=True, exist_ok=True)
@@ -64,7 +65,7 @@ def _set_up(settings: WatchSettings, wish: Wish, stack: ExitStack) -> Watcher:
             remove_parts(folder)
     wake = stack.enter_context(Wake(inbox, poll=settings.poll, say=log.info))
     wish.wake = wake.now
-    return Watcher(settings, inbox, Parts(out, state, ledger, log, wake, model), wish)
+    return Watcher(settings, inbox, Parts(out, state, ledger, log, wake, model, ready.way), wish)
 
 
 def _folders(settings: WatchSettings) -> tuple[Path, Path, Path]:

@@ -24,6 +24,7 @@ from bonefrac.service import notify
 from bonefrac.sources import OWN_FOLDER
 from bonefrac.status import Alarms, Status, boot_id, utc_now, write_status
 from bonefrac.tables import Tables
+from bonefrac.tuned import Way
 from bonefrac.wake import POLL_S, Wake
 
 LEDGER = "ledger.sqlite"
@@ -36,7 +37,8 @@ _LOOKS_TAKE, _RESCANS_TAKE = 0.2, 0.008
 
 @dataclass(frozen=True)
 class WatchSettings:
-    """What `bonefrac watch` was asked for. Durations in seconds; `workers` 0: one for each core; `keep_days` 0: all."""
+    """What `bonefrac watch` was asked for. Durations in seconds; `workers` 0: as was measured on this machine, or one
+    for each core; `keep_days` 0: all."""
 
     inbox: Path
     out: Path
@@ -80,6 +82,7 @@ class Parts:
     log: Log
     wake: Wake
     model: Model
+    way: Way
 
 
 class Watcher:
@@ -98,7 +101,8 @@ class Watcher:
         redaction = Redaction(parts.state / "names.jsonl") if settings.redact else None
         handling = Handling(
             parts.out, settings.annotate, settings.by_day, redaction or str, self._told,
-            workers=settings.workers, archive=settings.archive, quarantine=settings.quarantine,
+            workers=parts.way.workers, batch_size=parts.way.batch_size,
+            archive=settings.archive, quarantine=settings.quarantine,
         )  # fmt: skip
         self._desk = Desk(ledger, self._inbox, parts.model, handling)
         self._tables = Tables(parts.out, ledger, by_day=settings.by_day)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bonefrac.annotate import Drawing, annotate, arrow, thumbnail
+from bonefrac.annotate import PICTURE_SIDE, Drawing, annotate, arrow, thumbnail
 from bonefrac.header import MARK
 from bonefrac.preprocess import InputSpec, to_input
 from bonefrac.results import Finding, Radiograph, Region, Source
@@ -88,7 +88,7 @@ def test_the_band_fits_a_film_of_extreme_shape() -> None:
     film = Radiograph(np.full((1250, 12), 90, np.uint8), 96, 10_000)
     drawing = Drawing(np.zeros((20, 20), np.float32), SPEC, to_input(film, SPEC)[1], 0.45, "flagship 1.0 int8")
     picture = seen(annotate(film, finding_of(film), drawing))
-    assert (picture[1260:].min(axis=2) > 100).sum() > 100
+    assert (picture[PICTURE_SIDE + 10 :].min(axis=2) > 100).sum() > 100
 
 
 def test_a_16_bit_film_is_drawn_through_its_window(drawn: Make) -> None:

@@ -175,7 +175,7 @@ def test_the_table_has_its_columns_and_is_sorted(xrays: Path) -> None:
     run = json.loads((out / "run.json").read_text())
     assert run["model"]["provider"] == "CPUExecutionProvider"
     assert run["counts"]["files"] == 3
-    assert set(run["stage_seconds"]) == {"read", "decode", "prepare", "infer", "picture"}
+    assert set(run["stage_seconds"]) == {"read", "decode", "prepare", "infer", "picture", "write"}
     assert str(xrays.parent) not in (out / "run.json").read_text() + (out / "report.html").read_text()
 
 

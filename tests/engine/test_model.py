@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from functools import reduce
 from pathlib import Path
@@ -247,7 +248,8 @@ def test_an_unknown_device_is_misuse(flagship: Path) -> None:
 
 def test_a_device_that_is_missing_is_misuse(flagship: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ort, "get_available_providers", lambda: ["CPUExecutionProvider"])
-    for device in ("cuda", "tensorrt", "openvino", "directml", "coreml"):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    for device in ("cuda", "tensorrt", "openvino", "openvino-ep", "directml", "coreml"):
         with pytest.raises(UsageError, match=f"device '{device}' is not there"):
             Model(flagship, device=device)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import threading
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 from bonefrac import pipeline
 from bonefrac.decode import MAX_BYTES, decode
 from bonefrac.errors import NotAnalysed, OutputError
+from bonefrac.examiner import illustrator
 from bonefrac.model import Model, Scores
 from bonefrac.pipeline import Examiner, Unchanged, View, examine
 from bonefrac.results import Failure, Finding, Radiograph
@@ -111,6 +113,38 @@ def test_order_and_results_do_not_depend_on_workers_or_batches(
         assert results == [expected[film.name] for film in order]
 
     shuffled()
+
+
+def test_rows_regions_and_pictures_do_not_depend_on_order_batches_or_workers(
+    films: list[FilmFile], model: Model, tmp_path: Path
+) -> None:
+    """Any films, some of them several times, in any order: what is told and drawn of each is one and the same."""
+
+    def told(chosen: list[FilmFile], batch_size: int, workers: int) -> list[tuple[Any, bytes]]:
+        numbered = [replace(film, name=f"{number}/{film.name}") for number, film in enumerate(chosen)]
+        illustrate = illustrator(model, "all", tmp_path.joinpath)
+        results = list(examine(numbered, Examiner(model, batch_size, workers, illustrate=illustrate)))
+        assert [result.source.path for result in results] == [film.name for film in numbered]
+        pictures = [tmp_path / film.name for film in numbered]
+        found = [
+            (replace(result, source=replace(result.source, path="")), path.read_bytes() if path.exists() else b"")
+            for result, path in zip(results, pictures, strict=True)
+            if not isinstance(result, Unchanged)
+        ]
+        for path in pictures:
+            path.unlink(missing_ok=True)
+        return found
+
+    alone = {film.name: told([film], 1, 1)[0] for film in films}
+    assert sum(bool(picture) for _, picture in alone.values()) == 5
+    assert any(getattr(result, "regions", ()) for result, _ in alone.values())
+
+    @settings(max_examples=8)
+    @given(st.lists(st.sampled_from(films), max_size=14), st.integers(1, 6), st.integers(1, 4))
+    def anyhow(chosen: list[FilmFile], batch_size: int, workers: int) -> None:
+        assert told(chosen, batch_size, workers) == [alone[film.name] for film in chosen]
+
+    anyhow()
 
 
 @pytest.mark.parametrize("name", ["1.jpg", "empty.jpg"])
@@ -233,10 +267,60 @@ def test_illustrate_sees_what_the_model_saw(films: list[FilmFile], expected: dic
     assert {result.source.path for result in results if getattr(result, "thumbnail", b"") == b"drawn"} == found
     for film in films:
         if film.name in found:
-            assert views[film.name].data == film.path.read_bytes()
+            decoded = decode(film.path.read_bytes(), long_side=model.manifest.input.long_side)
+            assert np.array_equal(views[film.name].film.pixels, decoded.pixels)
             scores = model.predict(views[film.name].pixels[None])
             assert expected[film.name].probability == round(float(scores.probability[0]), 4)
             assert np.array_equal(views[film.name].heatmap, scores.heatmap[0])
+
+
+def test_no_worker_waits_for_a_picture_to_be_written(folder: Path, model: Model) -> None:
+    """With one worker, the first film's picture is not written before the second film is drawn; its result waits."""
+    second_is_drawn = threading.Event()
+    written: list[str] = []
+
+    def illustrate(finding: Finding, view: View) -> Finding:
+        def write() -> None:
+            assert second_is_drawn.wait(60), "nobody computed meanwhile"
+            written.append(finding.source.path)
+
+        if finding.source.path == "1.jpg":
+            view.later(write)
+        else:
+            second_is_drawn.set()
+        return finding
+
+    films = [FilmFile(folder / name, name) for name in ("1.jpg", "2.jpg")]
+    results = examine(films, Examiner(model, workers=1, illustrate=illustrate))
+    assert getattr(next(results), "message", None) == ""
+    assert written == ["1.jpg"]
+    assert getattr(next(results), "message", None) == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(errno.EISDIR, "Is a directory"), "its name cannot be written there"),
+        (ValueError("a bug"), "ValueError"),
+    ],
+)
+def test_a_picture_that_cannot_be_written_is_told_in_its_row(
+    films: list[FilmFile], expected: dict[str, Any], model: Model, error: Exception, words: str
+) -> None:
+    def fail() -> None:
+        raise error
+
+    def illustrate(finding: Finding, view: View) -> Finding:
+        if finding.source.path == "2.jpg":
+            view.later(fail)
+        return finding
+
+    results = {result.source.path: result for result in examine(films, Examiner(model, illustrate=illustrate))}
+    without = results.pop("2.jpg")
+    assert isinstance(without, Finding)
+    assert words in without.message
+    assert replace(without, message="") == expected["2.jpg"]
+    assert results == {name: result for name, result in expected.items() if name != "2.jpg"}
 
 
 def test_what_is_unlike_the_models_films_gets_no_finding(tmp_path: Path, model: Model) -> None:
@@ -258,13 +342,17 @@ def test_what_is_unlike_the_models_films_gets_no_finding(tmp_path: Path, model: 
     assert [(result.status, result.message) for result in results if isinstance(result, Failure)] == [
         ("not_analysed", "unlike the films this model was made for")
     ] * 3
-    assert {(result.width, result.height) for result in results} == {(700, 900)}
+    assert {(result.width, result.height) for result in results if isinstance(result, Failure)} == {(700, 900)}
     assert drawn == []
 
 
-def test_a_full_disk_while_drawing_ends_the_run_in_our_words(films: list[FilmFile], model: Model) -> None:
+def test_a_full_disk_ends_the_run_in_our_words(films: list[FilmFile], model: Model) -> None:
+    def fail() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
     def illustrate(finding: Finding, view: View) -> Finding:
-        raise OSError(28, "No space left on device")
+        view.later(fail)
+        return finding
 
     with pytest.raises(OutputError, match="No space left"):
         list(examine(films, Examiner(model, illustrate=illustrate)))

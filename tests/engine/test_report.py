@@ -16,6 +16,7 @@ from bonefrac.pipeline import Examiner
 from bonefrac.report import MOST_ROWS, write_report
 from bonefrac.results import Failure, Finding, Region, Result, Source
 from bonefrac.run import BatchSettings, _counts, _run_record
+from bonefrac.tuned import Ready, Way
 
 REGION = Region((1.0, 2.0, 3.0, 4.0), (2.0, 3.0), 0.8)
 
@@ -55,7 +56,7 @@ def written(tmp_path: Path, model: Model) -> Any:
         results = list(results)
         counts: Counter[str] = _counts(iter(results))
         counts.update(files=len(results), new=len(results), unchanged=0)
-        run = _run_record(BatchSettings((tmp_path,)), model, Examiner(model), counts, 2.5)
+        run = _run_record(BatchSettings((tmp_path,)), Ready(model, Way("cpu", 1), ""), Examiner(model), counts, 2.5)
         write_report(tmp_path / "report.html", worklist=iter(results), run=run)
         source = (tmp_path / "report.html").read_text(encoding="utf-8")
         return source, Page(source)

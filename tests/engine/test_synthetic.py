@@ -61,9 +61,11 @@ def test_a_fracture_changes_the_film_inside_its_box_most(seed: int) -> None:
     assert steepness[y0:y1, x0:x1].mean() > 1.1 * middle.mean()
 
 
-def test_the_shipped_model_finds_most_drawn_fractures(model: Model, drawn: Make) -> None:
-    """The first thing that a newcomer sees must be a finding: these are the demo's films."""
+def test_the_shipped_model_finds_the_drawn_fractures(model: Model, drawn: Make) -> None:
+    """The first thing that a newcomer sees must be a finding: these are the demo's films. None is left alone, and half
+    of them or more are called fractures."""
     films = [drawn(seed, fractured=True, height=1000, width=760) for seed in range(11, 17)]
     inputs = [to_input(Radiograph(film, 760, 1000), model.manifest.input)[0] for film in films]
-    probability = model.predict(np.stack(inputs)).probability
-    assert (probability >= model.manifest.operating_points.specific).sum() >= 4
+    findings = [model.finding(float(probability)) for probability in model.predict(np.stack(inputs)).probability]
+    assert "no_fracture_detected" not in findings
+    assert findings.count("fracture") >= 3

@@ -12,6 +12,7 @@ pytest.importorskip("tf2onnx", reason='needs the extra: pip install ".[export]"'
 
 from onnx import TensorProto, helper
 
+from bonefrac_export.calibration import Range
 from bonefrac_export.ties import Step, ambiguous, steps
 
 
@@ -35,7 +36,7 @@ def both_ways(one: Step, two: Step, total: Step) -> int:
     return int((np.clip(floats, 0, 255) != np.clip(away + int(total[1]), 0, 255)).sum())
 
 
-def sum_of(ranges: dict[str, tuple[float, float]]) -> tuple[onnx.ModelProto, dict[str, tuple[float, float]]]:
+def sum_of(ranges: dict[str, Range]) -> tuple[onnx.ModelProto, dict[str, Range]]:
     """c = a + b, d = c + b; p holds what c holds."""
     nodes = [
         helper.make_node("Add", ["a", "b"], ["c"]),
@@ -50,7 +51,7 @@ def sum_of(ranges: dict[str, tuple[float, float]]) -> tuple[onnx.ModelProto, dic
 @pytest.mark.parametrize("seed", range(12))
 def test_no_sum_is_rounded_in_two_ways(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    ranges = {name: (-float(rng.uniform(0.5, 4)), float(rng.uniform(0.5, 4))) for name in "abcd"}
+    ranges = {name: (np.float32(-rng.uniform(0.5, 4)), np.float32(rng.uniform(0.5, 4))) for name in "abcd"}
     ranges["p"] = ranges["c"]
     model, ranges = sum_of(ranges)
     found = steps(model, ranges)
@@ -64,7 +65,7 @@ def test_no_sum_is_rounded_in_two_ways(seed: int) -> None:
     assert all(found[name] == plain[name] for name in "ab"), "what is added stays as it was calibrated"
 
 
-def _plain(limits: tuple[float, float]) -> Any:
+def _plain(limits: Range) -> Any:
     return steps(helper.make_model(helper.make_graph([], "none", [], [])), {"x": limits})["x"]
 
 

@@ -60,7 +60,7 @@ def radiograph(name: str) -> Grey:
     import pydicom
     from pydicom.data import get_testdata_file
 
-    path = get_testdata_file(name, download=False)
+    path = get_testdata_file(name, read=False, download=False)
     if path is None:
         raise ImportError(name="pydicom-data")
     film = pydicom.dcmread(path)

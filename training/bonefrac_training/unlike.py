@@ -60,8 +60,8 @@ def radiograph(name: str) -> Grey:
     import pydicom
     from pydicom.data import get_testdata_file
 
-    path = get_testdata_file(name, read=False, download=False)
-    if path is None:
+    path = get_testdata_file(name, download=False)
+    if not isinstance(path, str):
         raise ImportError(name="pydicom-data")
     film = pydicom.dcmread(path)
     low, high = np.percentile(film.pixel_array, (0.5, 99.5))

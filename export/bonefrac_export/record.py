@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from bonefrac.errors import UsageError
 from bonefrac.sinks import atomic
 
 NAME = "export.json"
+_IN_FLOAT = re.compile(r"\((\d+ of \d+) layers")
 _HEADER = ("network", "px", "MB", "films a second, one thread", "times", "AUROC", "decisions changed", "default")
 
 
@@ -53,16 +55,26 @@ def table(paths: Iterable[Path]) -> str:
     """Markdown, a row an export, float32 -> int8, the smallest network first. Raises UsageError where exports were not
     measured on the same films: their figures do not compare."""
     records = sorted((read_record(path) for path in paths), key=lambda record: record.bytes["float32"])
-    if len(of := {(record.data, record.films) for record in records}) != 1:
-        told = "; ".join(f"{count} of {data}" for data, count in sorted(of))
-        raise UsageError(f"the exports were measured on several sets of films: {told}; give those of one")
+    if len(of := {record.data for record in records}) != 1:
+        raise UsageError(
+            f"the exports were measured on several sets of films: {'; '.join(sorted(of))}; give those of one"
+        )
     rows = [_HEADER, ("---",) * len(_HEADER), *(_cells(record) for record in records)]
-    lines = [f"| {' | '.join(row)} |" for row in rows]
-    left_out = [f"`{record.model}`: int8 {record.story}." for record in records if "int8" not in record.bytes]
+    return "\n".join([*(f"| {' | '.join(row)} |" for row in rows), "", *_notes(records)]) + "\n"
+
+
+def _notes(records: list[Record]) -> list[str]:
+    """What the films are, who saw them or gave no finding, which layers are in float, and why there is no int8."""
+    most = max(record.films for record in records)
     seen = [f"`{record.model}`" for record in records if not record.unseen]
     unseen = f"; whether {', '.join(seen)} saw them in training is not known" if seen else ", which training never saw"
-    notes = [f"float32 → int8, on {records[0].films} films of {records[0].data}{unseen}.", *left_out]
-    return "\n".join([*lines, "", *notes]) + "\n"
+    fewer = [f"`{record.model}` gives {record.films} of them a finding" for record in records if record.films < most]
+    freed = [f"{count[1]} of `{record.model}`" for record in records if (count := _IN_FLOAT.search(record.story))]
+    return [
+        f"{'; '.join([f'float32 → int8, on {most} films of {records[0].data}{unseen}', *fewer])}.",
+        *([f"Layers left in float until the gates held: {', '.join(freed)}."] if freed else []),
+        *(f"`{record.model}`: int8 {record.story}." for record in records if "int8" not in record.bytes),
+    ]
 
 
 def _cells(record: Record) -> tuple[str, ...]:

@@ -27,8 +27,8 @@ def write_report(out: Path, figures: dict[str, Any], judged: Judged, again: Judg
     }
     texts = {
         "accuracy.json": json.dumps(figures, indent=1, allow_nan=False) + "\n",
-        "accuracy.md": _template("accuracy.md").render(shared),
-        "accuracy.html": _template("accuracy.html").render(shared, curves=draw(figures, judged), **galleries),
+        "accuracy.md": template("accuracy.md").render(shared),
+        "accuracy.html": template("accuracy.html").render(shared, curves=draw(figures, judged), **galleries),
     }
     try:
         for name, text in texts.items():
@@ -38,7 +38,8 @@ def write_report(out: Path, figures: dict[str, Any], judged: Judged, again: Judg
         raise OutputError(f"{out}: cannot be written to: {error.strerror}; name another folder with --out") from error
 
 
-def _template(name: str) -> jinja2.Template:
+def template(name: str) -> jinja2.Template:
+    """One of this room's, which may take in the engine's style sheet; HTML is escaped."""
     environment = jinja2.Environment(
         loader=jinja2.ChoiceLoader([jinja2.PackageLoader("bonefrac_benchmarks"), jinja2.PackageLoader("bonefrac")]),
         autoescape=name.endswith(".html"), undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,

@@ -2,42 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
 
 import click
 
-from bonefrac.errors import BonefracError, UsageError
-
-
-class _UsageFailure(click.ClickException):
-    exit_code = 2
-
-
-class _Measured(Protocol):
-    def lines(self) -> list[str]: ...
-
-    def record(self) -> dict[str, object]: ...
-
-
-@contextmanager
-def _one_sentence() -> Iterator[None]:
-    """Errors of ours, and a missing package, become one line and status 2."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise _UsageFailure(f'{error.name} is missing: type  pip install "bonefrac[bench]"') from error
-    except BonefracError as error:
-        raise _UsageFailure(str(error)) from error
-
-
-_model = click.option("--model", default="flagship", show_default=True, metavar="NAME|PATH",
-                      help="An installed bundle or a bundle's folder.")  # fmt: skip
-_json = click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path),
-                     help="Also write every sample to this file.")  # fmt: skip
+from bonefrac.errors import UsageError
+from bonefrac_benchmarks.cli_inbox import COMMANDS
+from bonefrac_benchmarks.cli_shared import absolute, check_writable, json_option, model_option, one_sentence, tell
 
 
 @click.group()
@@ -47,62 +18,112 @@ def main() -> None:
 
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-@_model
+@model_option
 @click.option("--workers", default=0, type=click.IntRange(0, 256), help="[default: one for each core]")
 @click.option("--rounds", default=5, show_default=True, type=click.IntRange(1, 100))
 @click.option("--seconds", default=5.0, show_default=True, type=click.FloatRange(0, min_open=True),
               help="What a window lasts at least; the films are repeated as often as needed.")  # fmt: skip
 @click.option("--films", default=48, show_default=True, type=click.IntRange(1),
               help="Films taken from FOLDER at most, evenly spread.")  # fmt: skip
-@_json
+@json_option
 def throughput(json_file: Path | None, **options: object) -> None:
     """Films a second of pipeline, stages and the naive loop, interleaved, and how far from the bound.
 
     \b
     Example: bonefrac-bench throughput ./xrays
     """
-    with _one_sentence():
-        _check_writable(json_file)
+    with one_sentence():
+        check_writable(json_file)
         from bonefrac_benchmarks.throughput import ThroughputSettings, measure_throughput  # OpenCV: not for --help
 
-        _tell(measure_throughput(ThroughputSettings(**options)), json_file)  # type: ignore[arg-type]  # Click checked
+        tell(measure_throughput(ThroughputSettings(**options)), json_file)  # type: ignore[arg-type]  # Click checked
 
 
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--films", "counts", multiple=True, default=(500, 5000), show_default=True, type=click.IntRange(1),
-              help="Films in the folder; give it again for each size.")  # fmt: skip
-@_model
-@_json
-def memory(folder: Path, counts: tuple[int, ...], model: str, json_file: Path | None) -> None:
-    """Peak resident memory of bonefrac-batch on folders of N films, made of FOLDER's films as hard links.
+@click.option("--films", default=662, show_default=True, type=click.IntRange(1), help="662 are needed for a p99.")
+@click.option("--device", default="cpu", show_default=True, help="As for bonefrac-batch.")
+@model_option
+@json_option
+def latency(json_file: Path | None, **options: object) -> None:
+    """How long one film takes, one after the other, from its bytes to its row: quantiles that the sample allows.
 
     \b
-    Example: bonefrac-bench memory ./xrays --films 500 --films 5000
+    Example: bonefrac-bench latency ./xrays
     """
-    with _one_sentence():
-        _check_writable(json_file)
-        from bonefrac_benchmarks.memory import measure_memory
+    with one_sentence():
+        check_writable(json_file)
+        from bonefrac_benchmarks.latency import LatencySettings, measure_latency
 
-        _tell(measure_memory(folder, counts, _absolute(model)), json_file)
+        tell(measure_latency(LatencySettings(**options)), json_file)  # type: ignore[arg-type]  # Click checked
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--keras", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
+              help="The Keras file that the bundle was made from; without it Keras is left out.")  # fmt: skip
+@click.option("--films", default=48, show_default=True, type=click.IntRange(1),
+              help="Films taken from FOLDER at most, evenly spread.")  # fmt: skip
+@click.option("--rounds", default=7, show_default=True, type=click.IntRange(1, 100),
+              help="Six and more give intervals.")  # fmt: skip
+@click.option("--starts", default=3, show_default=True, type=click.IntRange(1, 100),
+              help="How often each is started afresh.")  # fmt: skip
+@click.option("--seconds", default=5.0, show_default=True, type=click.FloatRange(0, min_open=True),
+              help="What a window lasts at least; the films are repeated as often as needed.")  # fmt: skip
+@model_option
+@json_option
+def peers(json_file: Path | None, **options: object) -> None:
+    """Keras, ONNX Runtime and OpenVINO with the same network on the same films, interleaved, beside bonefrac.
+
+    \b
+    Example: bonefrac-bench peers ./xrays --keras network.keras
+    """
+    with one_sentence():
+        check_writable(json_file)
+        from bonefrac_benchmarks.peers_run import PeersSettings, measure_peers
+
+        tell(measure_peers(PeersSettings(**options)), json_file)  # type: ignore[arg-type]  # Click checked
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--films", multiple=True, default=(100, 1_000, 10_000, 50_000), show_default=True, type=click.IntRange(1),
+              help="Films in the folder; give it again for each size.")  # fmt: skip
+@click.option("--rounds", default=3, show_default=True, type=click.IntRange(1, 100))
+@click.option(
+    "--blank", is_flag=True, help="With a network that does nothing: what is left is all that stands round it."
+)
+@model_option
+@json_option
+def scale(json_file: Path | None, **options: object) -> None:
+    """What a film costs in folders of N films, made of FOLDER's films as hard links: time, its growth, and peak memory.
+
+    \b
+    Example: bonefrac-bench scale ./xrays --blank --films 1000 --films 10000 --films 50000
+    """
+    with one_sentence():
+        check_writable(json_file)
+        from bonefrac_benchmarks.scale import ScaleSettings, measure_scale
+
+        tell(measure_scale(ScaleSettings(**options)), json_file)  # type: ignore[arg-type]  # Click checked
 
 
 @main.command()
 @click.argument("film", type=click.Path(path_type=Path))
 @click.option("--rounds", default=9, show_default=True, type=click.IntRange(1, 1000))
-@_model
-@_json
+@model_option
+@json_option
 def startup(film: Path, rounds: int, model: str, json_file: Path | None) -> None:
     """Time to the first result of one FILM in a fresh process, over that of the imports alone.
 
     \b
     Example: bonefrac-bench startup ./xrays/wrist.jpg
     """
-    with _one_sentence():
-        _check_writable(json_file)
+    with one_sentence():
+        check_writable(json_file)
         from bonefrac_benchmarks.startup import measure_startup
 
-        _tell(measure_startup(film, rounds, _absolute(model)), json_file)
+        tell(measure_startup(film, rounds, absolute(model)), json_file)
 
 
 @main.command()
@@ -125,7 +146,7 @@ def accuracy(out: Path | None, **options: object) -> None:
     \b
     Example: bonefrac-bench accuracy flagship --labels fracatlas --out accuracy
     """
-    with _one_sentence():
+    with one_sentence():
         from bonefrac_benchmarks.accuracy_report import write_report
         from bonefrac_benchmarks.accuracy_run import AccuracySettings, measure_accuracy
 
@@ -138,145 +159,46 @@ def accuracy(out: Path | None, **options: object) -> None:
             click.echo(f"\nWritten: {out / 'accuracy.html'}, accuracy.md and accuracy.json")
 
 
-_workdir = click.argument("workdir", required=False, type=click.Path(file_okay=False, path_type=Path))
-_settle = click.option("--settle", default=2.0, show_default=True, type=click.FloatRange(0.1), metavar="SECONDS",
-                       help="As for bonefrac watch.")  # fmt: skip
-_rescan = click.option("--rescan", default=30.0, show_default=True, type=click.FloatRange(0.5), metavar="SECONDS",
-                       help="As for bonefrac watch.")  # fmt: skip
-
-
 @main.command()
-@_workdir
-@click.option("--films", default=10_000, show_default=True, type=click.IntRange(1))
-@click.option("--writers", default=8, show_default=True, type=click.IntRange(1, 64))
-@click.option("--kills", default=50, show_default=True, type=click.IntRange(0))
-@click.option("--seed", default=1, show_default=True, type=click.IntRange(0))
-@click.option("--pause", default=6.0, show_default=True, type=click.FloatRange(0, min_open=True), metavar="SECONDS",
-              help="Of a writer in the middle of a film; longer than the settle time.")  # fmt: skip
-@click.option("--pauses", default=0.02, show_default=True, type=click.FloatRange(0, 0.5), metavar="SHARE",
-              help="Of the films that are written with such a pause.")  # fmt: skip
-@_settle
-@_rescan
-@_model
-@_json
-def soak(workdir: Path | None, json_file: Path | None, **options: object) -> None:
-    """Drop films into a watched inbox in every way there is, kill the watcher meanwhile, account for every film.
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path),
+              help="Write report.html, report.md and report.json there.")  # fmt: skip
+@click.option("--labels", type=click.Path(exists=True, path_type=Path), metavar="DIR|CSV",
+              help="Measure the accuracy of --model on these films as well (see accuracy).")  # fmt: skip
+@model_option
+@click.option("--table", "as_table", is_flag=True, help="Print the short table of a README, also with --out.")
+@click.option("--compare", "comparing", is_flag=True, help="FILES are two report.json: print one beside the other.")
+def report(
+    files: tuple[Path, ...], out: Path | None, labels: Path | None, model: str, as_table: bool, comparing: bool
+) -> None:
+    """Put together what single commands wrote with --json (accuracy: --out), of one file on one machine.
 
-    WORKDIR keeps films and results; without it they lie in a temporary folder.
+    FILES may also be a report.json. Parts of different files are refused.
 
     \b
-    Example: bonefrac-bench soak --films 10000 --writers 8 --kills 50
+    Example: bonefrac-bench report throughput.json latency.json accuracy/accuracy.json --out report
     """
-    with _one_sentence():
-        _check_writable(json_file)
-        from bonefrac_benchmarks.passes import SoakSettings
-        from bonefrac_benchmarks.soak import measure_soak
+    with one_sentence():
+        from bonefrac_benchmarks.report import collect, read_parts, write_report
+        from bonefrac_benchmarks.report_tables import compare, readme
 
-        _tell(measure_soak(workdir, SoakSettings(**options)), json_file)  # type: ignore[arg-type]  # Click checked
+        if comparing:
+            if len(files) != 2:
+                raise UsageError(f"--compare takes two report.json, not {len(files)}")
+            click.echo("\n".join(compare(*(collect(read_parts([file])) for file in files))))
+            return
+        parts = read_parts(files)
+        if labels is not None:
+            from bonefrac_benchmarks.accuracy_run import AccuracySettings, measure_accuracy
 
-
-@main.command()
-@_workdir
-@click.option("--films", default=50_000, show_default=True, type=click.IntRange(1))
-@click.option("--minutes", default=60.0, show_default=True, type=click.FloatRange(0, min_open=True),
-              help="How long it is looked at after all the films have their rows.")  # fmt: skip
-@_settle
-@_rescan
-@_model
-@_json
-def idle(workdir: Path | None, json_file: Path | None, **options: object) -> None:
-    """What bonefrac watch costs that has nothing to do: processor, memory, open files.
-
-    \b
-    Example: bonefrac-bench idle --films 50000 --minutes 60
-    """
-    with _one_sentence():
-        _check_writable(json_file)
-        from bonefrac_benchmarks.idle import IdleSettings, measure_idle
-
-        _tell(measure_idle(workdir, IdleSettings(**options)), json_file)  # type: ignore[arg-type]  # Click checked
+            parts.append(measure_accuracy(AccuracySettings(model, labels)).figures)
+        found = collect(parts)
+        if out is not None:
+            write_report(out, found)
+            click.echo(f"Written: {out / 'report.html'}, report.md and report.json")
+        if as_table or out is None:
+            click.echo(readme(found))
 
 
-@main.command()
-@_workdir
-@click.option("--films", default=20, show_default=True, type=click.IntRange(1))
-@click.option("--beside", default=0, show_default=True, type=click.IntRange(0),
-              help="Films that have their rows already: the table that is written is as long.")  # fmt: skip
-@click.option("--gap", default=3.0, show_default=True, type=click.FloatRange(0), metavar="SECONDS",
-              help="From one film's row to the next film, at most; a third of it at least.")  # fmt: skip
-@_settle
-@_rescan
-@_model
-@_json
-def drop(workdir: Path | None, json_file: Path | None, **options: object) -> None:
-    """From the end of a film's writing to its row, one film at a time.
-
-    \b
-    Example: bonefrac-bench drop --films 20
-    """
-    with _one_sentence():
-        _check_writable(json_file)
-        from bonefrac_benchmarks.drop import DropSettings, measure_drop
-
-        _tell(measure_drop(workdir, DropSettings(**options)), json_file)  # type: ignore[arg-type]  # Click checked
-
-
-@main.command()
-@_workdir
-@click.option("--films", default=1000, show_default=True, type=click.IntRange(1), help="In all bursts together.")
-@click.option("--bursts", default=4, show_default=True, type=click.IntRange(1))
-@click.option("--probes", default=8, show_default=True, type=click.IntRange(1), help="Films one by one, afterwards.")
-@_settle
-@_rescan
-@_model
-@_json
-def overflow(workdir: Path | None, json_file: Path | None, **options: object) -> None:
-    """Drop films while the kernel's queue of file events overflows, and measure when they are picked up.
-
-    As root, the limit of new queues (fs.inotify.max_queued_events) is lowered while the watcher starts.
-
-    \b
-    Example: bonefrac-bench overflow --films 1000 --rescan 30
-    """
-    with _one_sentence():
-        _check_writable(json_file)
-        from bonefrac_benchmarks.overflow import OverflowSettings, measure_overflow
-
-        _tell(measure_overflow(workdir, OverflowSettings(**options)), json_file)  # type: ignore[arg-type]  # checked
-
-
-@main.command()
-@click.argument("reports", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
-def held(reports: tuple[Path, ...]) -> None:
-    """What soak, idle, drop and overflow wrote with --json, as tables in Markdown.
-
-    \b
-    Example: bonefrac-bench held benchmarks/reports/soak.json
-    """
-    from bonefrac_benchmarks.holds import markdown
-
-    click.echo("\n".join(markdown(reports)))
-
-
-def _absolute(model: str) -> str:
-    from bonefrac_benchmarks.peers import bundle_folder
-
-    return str(bundle_folder(model))
-
-
-def _check_writable(json_file: Path | None) -> None:
-    """Before minutes of measuring, not after."""
-    if json_file is not None and not json_file.absolute().parent.is_dir():
-        raise UsageError(f"{json_file}: its folder does not exist; make it first or name another file")
-
-
-def _tell(measured: _Measured, json_file: Path | None) -> None:
-    click.echo("\n".join(measured.lines()))
-    if json_file is not None:
-        from bonefrac.sinks import atomic
-
-        try:
-            with atomic(json_file) as file:
-                file.write(json.dumps(measured.record(), indent=1).encode() + b"\n")
-        except OSError as error:
-            raise UsageError(f"{json_file}: cannot be written: {error.strerror}; name another file") from error
+for command in COMMANDS:
+    main.add_command(command)

@@ -1,4 +1,6 @@
-"""`bonefrac-bench drop`: how long a film takes from the end of its writing to its row, on a quiet PC."""
+"""`bonefrac-bench drop`: how long a film takes from the end of its writing to its row, on a quiet PC.
+
+The next film comes only after the row of the one before: `watch` measures films that come whenever they like."""
 
 from __future__ import annotations
 
@@ -7,17 +9,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from bonefrac.errors import UsageError
-from bonefrac_benchmarks.contents import Content, Contents, draw_pictures, fill_with_old
-from bonefrac_benchmarks.daemon import Daemon, Rows
+from bonefrac_benchmarks.dropping import dropping
 from bonefrac_benchmarks.figures import Spread
 from bonefrac_benchmarks.holds import Held, sheet
 from bonefrac_benchmarks.machine import Machine, this_machine
-from bonefrac_benchmarks.workdir import working_in
 
-ALLOWED_S = 1.0  # beyond the settle time: issue 6, "Reach"
-_PATIENCE_S = 120.0
-_PICTURES = 20
+ALLOWED_S = 1.0  # beyond the settle time
 
 
 @dataclass(frozen=True)
@@ -81,24 +78,10 @@ def measure_drop(folder: Path | None, settings: DropSettings) -> Drop:
     row."""
     machine = this_machine()
     moments = random.Random(1)
-    row_s: list[float] = []
-    with working_in(folder) as work:
-        draw_pictures(work / "pictures", _PICTURES, seed=1)
-        contents = Contents(work / "pictures")
-        daemon = Daemon(work, settings.options)
-        fill_with_old(daemon.inbox, work, settings.beside)
-        with daemon:
-            daemon.wait_until_watching()
-            daemon.wait_until_through(settings.beside)
-            rows = Rows(daemon.table)
-            for number in range(settings.films):
-                time.sleep(moments.uniform(settings.gap / 3, settings.gap))
-                content = Content(number % len(contents), number + 1)
-                name = f"{number:04}{contents.suffix(content)}"
-                (daemon.inbox / name).write_bytes(contents.data(content))
-                dropped_s = time.monotonic()
-                if rows.wait_for({name}, settings.settle + _PATIENCE_S):
-                    raise UsageError(f"{name} has no row after {settings.settle + _PATIENCE_S:g} s: {daemon.status()}")
-                row_s.append(rows.seen_s[name] - dropped_s)
-            daemon.stop()
-    return Drop(settings, machine, Spread(tuple(row_s)))
+    with dropping(folder, settings.options, settings.settle, beside=settings.beside) as inbox:
+        for _ in range(settings.films):
+            inbox.look_until(time.monotonic() + moments.uniform(settings.gap / 3, settings.gap))
+            inbox.drop()
+            inbox.wait()
+        row_s = inbox.row_s()
+    return Drop(settings, machine, Spread(row_s))

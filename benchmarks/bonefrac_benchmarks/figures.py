@@ -1,13 +1,15 @@
-"""A figure of several rounds, and what it is held against. Every sample is kept: a median alone hides the spread.
-
-Sources: shared/pitfalls.md B1 (keep all samples), B3 (interleave, median and spread, 10 % or "unstable").
-"""
+"""A figure of several rounds, and what it is held against. Every sample is kept: a median alone hides the spread, and a
+mean without its highest values hides what a person waits for."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import Any
+
+from bonefrac_benchmarks.statistics import quantile
 
 _UNSTABLE = 0.10  # of the median, between the highest and the lowest round
 
@@ -35,6 +37,12 @@ class Spread:
         """Whether the rounds differ by more than 10 % of their median; a single round proves nothing either."""
         return len(self.samples) < 2 or self.high - self.low > _UNSTABLE * self.median
 
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Of the median, of at least 95 %, from the order of the rounds alone; None for fewer than six of them."""
+        found = quantile(self.samples, 0.5)
+        return None if math.isnan(found.low) or math.isnan(found.high) else (found.low, found.high)
+
     def over(self, other: Spread) -> Spread:
         """The ratio to another quantity, round by round: what slows a whole round down cancels out."""
         return Spread(tuple(a / b for a, b in zip(self.samples, other.samples, strict=True)))
@@ -43,14 +51,20 @@ class Spread:
         """`median (min to max)`."""
         return f"{self.median:.{digits}f} ({self.low:.{digits}f} to {self.high:.{digits}f})"
 
-    def record(self) -> dict[str, object]:
+    def record(self) -> dict[str, Any]:
         """For JSON."""
-        return {"median": self.median, "min": self.low, "max": self.high, "samples": list(self.samples)}
+        return {
+            "median": self.median,
+            "min": self.low,
+            "max": self.high,
+            "interval": self.interval and list(self.interval),
+            "samples": list(self.samples),
+        }
 
 
 @dataclass(frozen=True)
 class Goal:
-    """A measured value and the target that issue 2, section 4, sets for it. `at_least` False: at most."""
+    """A measured value and its target. `at_least` False: at most."""
 
     name: str
     value: Spread
@@ -68,14 +82,17 @@ class Goal:
         measured = (
             self.value.text(self.digits) if len(self.value.samples) > 1 else f"{self.value.median:.{self.digits}f}"
         )
+        if self.value.interval:
+            measured += ", 95 % interval of the median {:.{d}f} to {:.{d}f}".format(*self.value.interval, d=self.digits)
         sign = ">=" if self.at_least else "<="
         verdict = "reached" if self.reached else "NOT reached"
         return f"{self.name}: {measured}{self.unit}, target {sign} {self.target:g}{self.unit}: {verdict}"
 
-    def record(self) -> dict[str, object]:
+    def record(self) -> dict[str, Any]:
         """For JSON."""
         bound = {"at_least": self.target} if self.at_least else {"at_most": self.target}
-        return {"name": self.name, **self.value.record(), **bound, "unit": self.unit.strip(), "reached": self.reached}
+        return {"name": self.name, **self.value.record(), **bound, "unit": self.unit.strip(), "digits": self.digits,
+                "reached": self.reached}  # fmt: skip
 
 
 def table(rows: Sequence[tuple[str, ...]]) -> list[str]:

@@ -22,20 +22,30 @@ def files_below(folder: Path) -> list[Path]:
     return files
 
 
-def sample(folder: Path, count: int, long_side: int) -> tuple[list[Path], int]:
+def sample(
+    folder: Path, count: int, long_side: int, *, suffixes: Sequence[str] | None = None
+) -> tuple[list[Path], int]:
     """At most `count` films, evenly spread over the folder's list, and how many of those taken were left out because
-    one of the peers cannot read them: all must do the same work.
+    one of the peers cannot read them, or only with another of the `suffixes`: all must do the same work.
 
     Raises UsageError where none is left.
     """
-    files = files_below(folder)
-    taken = [files[i * len(files) // count] for i in range(count)] if len(files) > count else files
-    films = [path for path in taken if _is_readable(path, long_side)]
+    taken = spread(files_below(folder), count)
+    films = [
+        path
+        for path in taken
+        if (suffixes is None or path.suffix.lower() in suffixes) and _is_readable(path, long_side)
+    ]
     if not films:
         raise UsageError(
             f"{folder}: none of the {len(taken)} files looked at is a radiograph that can be measured with"
         )
     return films, len(taken) - len(films)
+
+
+def spread(files: Sequence[Path], count: int) -> list[Path]:
+    """At most `count` of them, evenly spread."""
+    return [files[i * len(files) // count] for i in range(count)] if len(files) > count else list(files)
 
 
 def _is_readable(path: Path, long_side: int) -> bool:

@@ -14,7 +14,7 @@ from bonefrac_benchmarks.holds import Held, sheet
 from bonefrac_benchmarks.machine import Machine, this_machine
 from bonefrac_benchmarks.workdir import working_in
 
-MOST_CPU = 0.01  # of one core: issue 6, "Reach"
+MOST_CPU = 0.01  # of one core
 FLAT = 1.02  # "memory flat": at the end over at the beginning
 _PICTURES = 20
 _WARM_UP_LOOKS = 2.5  # whole looks at the inbox before the measuring begins

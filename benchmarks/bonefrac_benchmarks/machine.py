@@ -9,18 +9,34 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from bonefrac.examiner import usable_cores
+import psutil
 
-_PACKAGES = ("bonefrac", "onnxruntime", "onnxruntime-gpu", "opencv-python-headless", "opencv-python", "numpy")
+from bonefrac.machine import cpu_name, usable_cores
+
+_PACKAGES = ("bonefrac", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorflow", "keras", "opencv-python-headless",
+             "opencv-python", "simplejpeg", "numpy")  # fmt: skip
+# what decides how fast small integers and short floats are multiplied, as Linux calls it
+_FLAGS = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_int8", "amx_bf16",
+          "asimd", "asimddp", "i8mm", "bf16")  # fmt: skip
+_POWER = {
+    "governor": Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+    "profile": Path("/sys/firmware/acpi/platform_profile"),
+}
 
 
 @dataclass(frozen=True)
 class Machine:
-    """`cores` are those this process may use. `load` is the one-minute load average before the run, None where the
-    system tells none: other work on the machine makes every figure smaller."""
+    """`cores` are those this process may use, `quota` the share of cores that a cgroup allows, None for no limit,
+    `flags` those of the processor that matter here, `memory_gb` all there is (10^9 bytes), `power` what Linux tells of
+    governor and profile, empty where it tells nothing. `load` is the one-minute load average before the run, None where
+    the system tells none: other work on the machine makes every figure smaller."""
 
     cpu: str
     cores: int
+    quota: float | None
+    flags: tuple[str, ...]
+    memory_gb: float
+    power: dict[str, str]
     system: str
     python: str
     versions: dict[str, str]
@@ -29,8 +45,12 @@ class Machine:
     def lines(self) -> list[str]:
         load = "unknown" if self.load is None else f"{self.load:.2f}"
         packages = ", ".join(f"{name} {number}" for name, number in self.versions.items())
+        quota = "no quota" if self.quota is None else f"quota {self.quota:g}"
+        power = ", ".join(f"{name} {value}" for name, value in self.power.items()) or "power mode unknown"
         return [
-            f"Machine: {self.cpu}, {self.cores} cores used, {self.system}; load before the run {load}",
+            f"Machine: {self.cpu}, {self.cores} cores used, {quota}, {self.memory_gb:.1f} GB, {self.system};"
+            f" load before the run {load}",
+            f"         {' '.join(self.flags) or 'processor flags unknown'}; {power}",
             f"Versions: Python {self.python}, {packages}",
         ]
 
@@ -43,18 +63,39 @@ def this_machine() -> Machine:
     """Facts of the machine this runs on, now."""
     versions = {name: found for name in _PACKAGES if (found := _version(name))}
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    return Machine(_cpu(), usable_cores(), f"{platform.system()} {platform.machine()}", platform.python_version(),
-                   versions, load)  # fmt: skip
+    return Machine(
+        cpu_name(), usable_cores(), quota(), _flags(), psutil.virtual_memory().total / 1e9, _power(),
+        f"{platform.system()} {platform.machine()}", platform.python_version(), versions, load,
+    )  # fmt: skip
 
 
-def _cpu() -> str:
-    """The processor's name. Linux tells it in /proc/cpuinfo only, by the key `model name` on x86."""
-    if sys.platform == "linux":
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() == "model name":
-                return value.strip()
-    return platform.processor() or platform.machine()
+def quota(file: Path = Path("/sys/fs/cgroup/cpu.max")) -> float | None:
+    """Cores that a cgroup v2 allows, from its `cpu.max` (kernel documentation, cgroup-v2.rst); None for no limit."""
+    try:
+        allowed, period = file.read_text(encoding="ascii").split()
+    except (OSError, ValueError):
+        return None  # no cgroup v2
+    return None if allowed == "max" else int(allowed) / int(period)
+
+
+def _flags() -> tuple[str, ...]:
+    """Linux has them in /proc/cpuinfo: `flags` on x86, `Features` on Arm; no other system tells them to a program."""
+    found = set((_cpuinfo("flags") or _cpuinfo("Features")).split())
+    return tuple(flag for flag in _FLAGS if flag in found)
+
+
+def _cpuinfo(wanted: str) -> str:
+    if sys.platform != "linux":
+        return ""
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() == wanted:
+            return value.strip()
+    return ""
+
+
+def _power() -> dict[str, str]:
+    return {name: file.read_text(encoding="utf-8").strip() for name, file in _POWER.items() if file.is_file()}
 
 
 def _version(package: str) -> str:

@@ -29,7 +29,7 @@ _LIMIT = Path("/proc/sys/fs/inotify/max_queued_events")
 _LOWERED = 64
 _PICTURES = 20
 _FOLDERS = 8  # new ones, in each burst
-_ANALYSIS_S = 1.0  # from being seen and settled to the row: issue 6 allows it for one film on a quiet PC
+_ANALYSIS_S = 1.0  # from being seen and settled to the row of one film on a quiet PC
 _PATIENCE_S = 300.0
 
 

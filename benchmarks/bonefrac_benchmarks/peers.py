@@ -1,4 +1,5 @@
-"""What is measured against what: the pipeline, the whole command, each stage alone, and the naive loop.
+"""What is measured against what: the pipeline, the whole command, each stage alone, and the naive loop. Other engines
+are in `engines`.
 
 Each peer is a function that loads what it needs and gives back a function that measures a number of passes over the
 films. They run in processes of their own (see `processes`), for thread pools of one would slow the other down.
@@ -10,7 +11,7 @@ import hashlib
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
@@ -19,33 +20,45 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from bonefrac.backends import Share, usual_batch_size
 from bonefrac.decode import decode
 from bonefrac.errors import UsageError
-from bonefrac.model import find_bundle, load_model, read_manifest
+from bonefrac.model import load_model, read_manifest
 from bonefrac.pipeline import Examiner, Stages, examine
 from bonefrac.preprocess import InputSpec, to_input
+from bonefrac.results import Finding
 from bonefrac.run import BatchSettings, run_batch
 from bonefrac.sources import FilmFile
+from bonefrac_benchmarks.artefact import artefact
 from bonefrac_benchmarks.films import fill
 
 
 @dataclass(frozen=True)
 class Job:
-    """What every peer is given. `model` is a bundle's folder; `workers` threads and `batch_size` are the pipeline's."""
+    """What every peer is given. `model` is a bundle's folder, `workers` threads are the pipeline's, `device` is what it
+    runs on; `keras`: the Keras file that the bundle was made from."""
 
     films: tuple[Path, ...]
     model: Path
     workers: int
-    batch_size: int
+    device: str = "cpu"
+    keras: Path | None = None
 
 
 @dataclass(frozen=True)
 class Window:
-    """What one peer did without a break: films examined, wall seconds, and seconds by stage summed over threads."""
+    """What one peer did without a break: films examined, wall seconds, processor seconds of all its threads, seconds by
+    stage summed over threads, and the probability of each film of the last pass, in their order: NaN where it gave
+    none, empty where the peer tells none. `peak_mb` (10^6 bytes) is the process's highest resident memory so far;
+    `note`: what it says of itself."""
 
     films: int
     seconds: float
+    cpu_s: float = 0.0
     stages: dict[str, float] = field(default_factory=dict)
+    probabilities: tuple[float, ...] = ()
+    peak_mb: float = 0.0
+    note: str = ""
 
     @property
     def films_a_second(self) -> float:
@@ -53,20 +66,39 @@ class Window:
 
 
 Measure = Callable[[int], Window]
+Peer = Callable[[Job], Measure]
+
+
+def timed(films: int, work: Callable[[], list[float]], note: str = "") -> Window:
+    """The window of `work`, which gives the probabilities of `films` films of one pass or of several."""
+    wall_s, cpu_s = time.perf_counter(), time.process_time()
+    probabilities = work()
+    wall_s, cpu_s = time.perf_counter() - wall_s, time.process_time() - cpu_s
+    return Window(films, wall_s, cpu_s, probabilities=tuple(probabilities), note=note)
 
 
 def pipeline(job: Job) -> Measure:
     """`bonefrac.pipeline.examine` with all workers: files in, findings with regions out; no pictures, no outputs."""
-    model = load_model(str(job.model), device="cpu")
+    model = load_model(str(job.model), device=job.device, share=Share(workers=job.workers))
     films = [FilmFile(path, str(number)) for number, path in enumerate(job.films)]
 
     def measure(passes: int) -> Window:
-        how = Examiner(model, batch_size=job.batch_size, workers=job.workers)
-        started = time.perf_counter()
-        count = sum(1 for _ in examine(chain.from_iterable(repeat(films, passes)), how))
-        return Window(count, time.perf_counter() - started, how.stages.seconds)
+        how = Examiner(model, batch_size=usual_batch_size(model.provider), workers=job.workers)
+
+        def examined() -> list[float]:
+            results = examine(chain.from_iterable(repeat(films, passes)), how)
+            found = [result.probability if isinstance(result, Finding) else float("nan") for result in results]
+            return found[-len(films) :]
+
+        window = timed(passes * len(films), examined, f"{model.precision} on {model.provider}")
+        return replace(window, stages=how.stages.seconds)
 
     return measure
+
+
+def pipeline_openvino(job: Job) -> Measure:
+    """The same with OpenVINO in ONNX Runtime's place. Raises UsageError where the engine cannot."""
+    return pipeline(replace(job, device="openvino"))
 
 
 def batch(job: Job) -> Measure:
@@ -77,8 +109,7 @@ def batch(job: Job) -> Measure:
         with tempfile.TemporaryDirectory(prefix="bonefrac-bench-") as folder:
             films, out = Path(folder) / "films", Path(folder) / "out"
             fill(films, job.films, passes * len(job.films))
-            settings = BatchSettings((films,), out, str(job.model), "cpu", batch_size=job.batch_size,
-                                     workers=job.workers, quiet=True)  # fmt: skip
+            settings = BatchSettings((films,), out, str(job.model), "cpu", workers=job.workers, quiet=True)
             started = time.perf_counter()
             summary = run_batch(settings)
             return Window(summary.counts["analysed"], time.perf_counter() - started)
@@ -92,7 +123,7 @@ def stages(job: Job) -> Measure:
     `infer` is a film's share of a batch as large as the pipeline's, `infer one` a batch of one film.
     """
     model = load_model(str(job.model), device="cpu")
-    spec = model.manifest.input
+    spec, batch_size = model.manifest.input, usual_batch_size(model.provider)
 
     def measure(passes: int) -> Window:
         cv2.setNumThreads(1)
@@ -107,11 +138,11 @@ def stages(job: Job) -> Measure:
                 waiting.append(to_input(film, spec)[0])
             with clock.time("infer one"):
                 model.predict(waiting[-1][None])
-            if number % job.batch_size == 0 or number == passes * len(job.films):
+            if number % batch_size == 0 or number == passes * len(job.films):
                 with clock.time("infer"):
                     model.predict(np.stack(waiting))
                 waiting.clear()
-        return Window(passes * len(job.films), sum(clock.seconds.values()), clock.seconds)
+        return Window(passes * len(job.films), sum(clock.seconds.values()), stages=clock.seconds)
 
     return measure
 
@@ -135,14 +166,14 @@ def naive_int8(job: Job) -> Measure:
 
 def _naive(job: Job, precision: str) -> Measure:
     spec = read_manifest(job.model).input
-    session = naive_session(job.model / precision_file(job.model, precision)[0])
+    session = naive_session(job.model / artefact(job.model, precision).file)
     paths = [str(path) for path in job.films]
 
     def measure(passes: int) -> Window:
-        started = time.perf_counter()
-        for path in chain.from_iterable(repeat(paths, passes)):
-            naive_probability(path, session, spec)
-        return Window(passes * len(paths), time.perf_counter() - started)
+        def looped() -> list[float]:
+            return [naive_probability(path, session, spec) for _ in range(passes) for path in paths][-len(paths) :]
+
+        return timed(passes * len(paths), looped)
 
     return measure
 
@@ -155,34 +186,21 @@ def naive_session(onnx: Path) -> Any:
 
 
 def naive_probability(path: str, session: Any, spec: InputSpec) -> float:
-    """Read in colour, squeeze to the model's size, bilinear, infer a batch of one. To grey after the resize: the
+    """Of a fracture, in [0, 1]. Raises UsageError for a film that OpenCV cannot read."""
+    return float(session.run(["probability"], {"pixels": naive_input(path, spec)[None]})[0][0])
+
+
+def naive_input(path: str, spec: InputSpec) -> NDArray[np.uint8]:
+    """Read in colour, squeeze to the model's size, bilinear: uint8 (height, width, 1). To grey after the resize: the
     bundle's input is one channel, and so it costs the naive loop next to nothing."""
     film = cv2.imread(path)
     if film is None:
         raise UsageError(f"{path}: the naive loop cannot read it; leave damaged films out")
     small = cv2.resize(film, (spec.width, spec.height), interpolation=cv2.INTER_LINEAR)
-    grey = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY)
-    return float(session.run(["probability"], {"pixels": grey[None, :, :, None]})[0][0])
+    return np.asarray(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY), np.uint8)[:, :, None]
 
 
-def precision_file(bundle: Path, precision: str) -> tuple[str, str]:
-    """Name and SHA-256 of a bundle's file, hashed here and now. Raises UsageError where the bundle has none."""
-    precisions = read_manifest(bundle).precisions
-    if precision not in precisions:
-        raise UsageError(f"{bundle}: the bundle has no {precision} file, only {', '.join(precisions)}; name another")
-    name = precisions[precision].file
-    try:
-        return name, hashlib.sha256((bundle / name).read_bytes()).hexdigest()
-    except OSError as error:
-        raise UsageError(f"{bundle}: {name} is missing or cannot be read; install the bundle again") from error
-
-
-def bundle_folder(name_or_path: str) -> Path:
-    """An absolute path, for the peers are other processes."""
-    return find_bundle(name_or_path).resolve()
-
-
-PEERS: dict[str, Callable[[Job], Measure]] = {
+PEERS: dict[str, Peer] = {  # of `throughput`
     "pipeline": pipeline,
     "batch": batch,
     "stages": stages,

@@ -6,20 +6,23 @@ import multiprocessing
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from multiprocessing.connection import Connection
 
 from bonefrac.errors import BonefracError, UsageError
-from bonefrac_benchmarks.peers import PEERS, Job, Measure, Window
+from bonefrac_benchmarks.peak import peak_bytes
+from bonefrac_benchmarks.peers import Job, Measure, Peer, Window
 
 _PATIENCE_S = 60.0
 
 
 @contextmanager
-def started(peer: str, job: Job) -> Iterator[Measure]:
-    """A peer's `measure`, answered by a fresh process; it is spawned, for ONNX Runtime does not survive a fork."""
+def started(peer: Peer, job: Job) -> Iterator[Measure]:
+    """A peer's `measure`, answered by a fresh process; it is spawned, for ONNX Runtime does not survive a fork. `peer`
+    is a function of a module, which the process imports."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs, peer, job), name=peer, daemon=True)
+    process = context.Process(target=_serve, args=(theirs, peer, job), name=peer.__name__, daemon=True)
     process.start()
     theirs.close()
 
@@ -29,7 +32,9 @@ def started(peer: str, job: Job) -> Iterator[Measure]:
         try:
             answer = ours.recv()
         except (EOFError, ConnectionResetError) as error:
-            raise UsageError(f"the peer '{peer}' died while it was measured; is there enough memory?") from error
+            raise UsageError(
+                f"the peer '{peer.__name__}' died while it was measured; is there enough memory?"
+            ) from error
         if isinstance(answer, BonefracError):
             raise answer
         assert isinstance(answer, Window)
@@ -45,13 +50,14 @@ def started(peer: str, job: Job) -> Iterator[Measure]:
         process.close()
 
 
-def _serve(connection: Connection, peer: str, job: Job) -> None:
+def _serve(connection: Connection, peer: Peer, job: Job) -> None:
     """In the peer's process: measure whenever asked, until the other end is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, which ends us
     try:
-        measure = PEERS[peer](job)
+        measure = peer(job)
         while True:
-            connection.send(measure(connection.recv()))
+            window = measure(connection.recv())
+            connection.send(replace(window, peak_mb=peak_bytes() / 1e6))
     except BonefracError as error:
         connection.send(error)
     except (EOFError, BrokenPipeError):

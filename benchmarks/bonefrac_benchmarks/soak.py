@@ -15,7 +15,7 @@ from bonefrac_benchmarks.passes import Pass, Run, SoakSettings, random_lives
 from bonefrac_benchmarks.plan import KINDS, check_size, expectation, make_plan
 from bonefrac_benchmarks.workdir import working_in
 
-STOP_TARGET_S = 10.0  # issue 6: after SIGTERM
+STOP_TARGET_S = 10.0  # after SIGTERM
 _PICTURES = 60
 _KILLED_WITHIN = 0.85  # of the time that the undisturbed run took, so that the last kill is well inside the run
 

@@ -414,3 +414,32 @@ def test_the_other_precision_is_measured_when_asked_for(
     assert f"float32.onnx, SHA-256 {float_model.sha256}" in done.output
     assert "float32 against int8" in done.output
     assert "30% fractured" in done.output
+
+
+# ---- beside the speed of the same file
+
+
+def test_a_report_has_accuracy_and_speed_of_one_file_and_names_no_film(
+    collection: Path, trained_here: Path, tmp_path: Path
+) -> None:
+    speed, out = tmp_path / "latency.json", tmp_path / "report"
+    latency = [
+        "latency",
+        str(collection / "images"),
+        "--films",
+        "11",
+        "--model",
+        str(trained_here),
+        "--json",
+        str(speed),
+    ]
+    assert CliRunner().invoke(main, latency).exit_code == 0
+    arguments = [str(speed), "--labels", str(collection), "--model", str(trained_here), "--out", str(out)]
+    done = CliRunner().invoke(main, ["report", *arguments])
+    assert done.exit_code == 0, done.output
+    page = (out / "report.html").read_text(encoding="utf-8")
+    record = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    assert [part["benchmark"] for part in record["parts"]] == ["latency", "accuracy"]
+    assert f"{record['parts'][1]['ranking']['auroc']['value']:.3f}" in page
+    for file in out.iterdir():
+        assert ".png" not in file.read_text(encoding="utf-8"), file.name

@@ -26,10 +26,13 @@ from bonefrac_benchmarks.statistics import (
     delong_interval,
     delong_test,
     f1,
+    fewest_for,
     froc,
+    growth,
     mcnemar,
     mean,
     predictive_values,
+    quantile,
     reliability,
     sensitivity_at,
     wilson,
@@ -244,6 +247,85 @@ def test_the_draws_are_the_same_every_time() -> None:
     values = np.arange(20.0)
     groups = [f"g{i // 2}" for i in range(20)]
     assert len({by_group(lambda weights: mean(values, weights), groups) for _ in range(2)}) == 1
+
+
+# ---- quantiles and growth
+
+
+@pytest.mark.parametrize(
+    ("samples", "low", "high"), [(6, 1, 6), (9, 2, 8), (10, 2, 9), (20, 6, 15), (25, 8, 18), (100, 40, 61)]
+)
+def test_a_medians_interval_has_the_ranks_of_the_published_tables(samples: int, low: int, high: int) -> None:
+    """Conover, Practical Nonparametric Statistics, 1999, section 3.2, and any table of the sign test."""
+    found = quantile(list(range(samples, 0, -1)), 0.5)
+    assert (found.value, found.low, found.high) == (math.ceil(samples / 2), low, high)
+
+
+def test_ends_that_too_few_samples_do_not_reach_are_not_told() -> None:
+    assert math.isnan(quantile([1.0, 2.0, 3.0, 4.0, 5.0], 0.5).low)
+    assert math.isnan(quantile(list(range(1, 101)), 0.99).high)
+    assert quantile(list(range(1, 101)), 0.99).value == 99
+    with pytest.raises(ValueError, match="no samples"):
+        quantile([], 0.5)
+
+
+def test_quantiles_hold_the_truth_as_often_as_they_say() -> None:
+    """Of 2,000 samples of skewed waiting times at least 95 % hold the true p90, and not many more: ranks are whole
+    numbers. 0.94 is two standard deviations below (sqrt(0.95 * 0.05 / 2000) = 0.005)."""
+    rng, truth = np.random.default_rng(3), -math.log(0.1)
+    held = 0
+    for _ in range(2000):
+        found = quantile(rng.exponential(1, 130).tolist(), 0.9)
+        held += found.low <= truth <= found.high
+    assert 0.94 <= held / 2000 <= 0.985
+
+
+@pytest.mark.parametrize(("share", "films"), [(0.5, 11), (0.9, 64), (0.95, 130), (0.99, 662)])
+def test_quantiles_need_as_many_samples_as_mlperf_asks_for(share: float, films: int) -> None:
+    """LoadGen asks for 64 and 662 queries at 0.90 and 0.99; with one less, chance alone passes too often."""
+    assert fewest_for(share) == films
+
+    def chance(count: int) -> float:
+        return share**count + count * (1 - share) * share ** (count - 1)
+
+    assert chance(films) <= 0.01 < chance(films - 1)
+
+
+NORRIS = """
+0.1 0.2 338.8 337.4 118.1 118.2 888.0 884.6 9.2 10.1 228.1 226.5 668.5 666.3 998.5 996.3 449.1 448.6 778.9 777.0
+559.2 558.2 0.3 0.4 0.1 0.6 778.1 775.5 668.8 666.9 339.3 338.0 448.9 447.5 10.8 11.6 557.7 556.0 228.3 228.1
+998.0 995.8 888.8 887.6 119.6 120.2 0.3 0.3 0.6 0.3 557.6 556.8 339.3 339.1 888.0 887.2 998.5 999.0 778.9 779.0
+10.2 11.1 117.6 118.3 228.9 229.2 668.4 669.1 449.2 448.9 0.2 0.5
+"""
+
+
+def test_growth_gives_the_certified_slope() -> None:
+    """NIST's Statistical Reference Datasets, Norris: slope 1.00211681802045, standard deviation 0.000429796848199937; t
+    of 34 degrees of freedom is 2.0322445. Its values are the logarithms here, a thousandth each, or they overflow."""
+    y, x = np.array(NORRIS.split(), float).reshape(-1, 2).T / 1000
+    found = growth(np.exp(x).tolist(), np.exp(y).tolist())
+    assert found.value == pytest.approx(1.00211681802045, abs=1e-11)
+    assert (found.high - found.low) / 2 == pytest.approx(2.0322445 * 0.000429796848199937, rel=1e-6)
+
+
+def test_growth_by_hand() -> None:
+    found = growth([1000, 10_000, 50_000], [2.0 * n**1.5 for n in (1000, 10_000, 50_000)])
+    assert (found.value, found.low, found.high) == pytest.approx((1.5, 1.5, 1.5))
+    two = growth([10, 100], [3.0, 300.0])
+    assert two.value == pytest.approx(2)
+    assert math.isnan(two.low)
+    with pytest.raises(ValueError, match="one size"):
+        growth([10, 10], [1.0, 2.0])
+
+
+def test_growth_holds_the_truth_as_often_as_it_says() -> None:
+    """Of 1,000 measurements of three sizes, three rounds each, with noise of 5 %: sqrt(0.95 * 0.05 / 1000) = 0.007."""
+    rng, sizes = np.random.default_rng(5), [1000, 10_000, 50_000] * 3
+    held = 0
+    for _ in range(1000):
+        found = growth(sizes, [0.005 * size * math.exp(rng.normal(0, 0.05)) for size in sizes])
+        held += found.low <= 1 <= found.high
+    assert 0.93 <= held / 1000 <= 0.97
 
 
 # ---- calibration

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -17,9 +18,14 @@ IMPORTS = "import onnxruntime, cv2, numpy"
 
 
 def run_python(program: str, arguments: Sequence[object] = (), *, allowed: Sequence[int] = (0,)) -> None:
-    """`python -c PROGRAM ARGUMENTS`, silent. Raises UsageError, with its last line, for any other exit status."""
+    """`python -c PROGRAM ARGUMENTS`, silent. Raises UsageError, with its last line, for any other exit status.
+
+    It may keep what it compiles, as after any installation: else every start would compile the whole package.
+    """
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     done = subprocess.run(
         [sys.executable, "-c", program, *map(str, arguments)],
+        env=environment,
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False,
     )  # fmt: skip
     if done.returncode not in allowed:

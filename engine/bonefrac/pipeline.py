@@ -164,7 +164,7 @@ def _read(film: FilmFile) -> bytes:
     if film.content is not None:
         return film.content
     try:
-        with open(film.path, "rb") as file:
+        with open(film.at, "rb") as file:
             data = file.read(MAX_BYTES + 1)
     except FileNotFoundError as error:
         raise Unreadable("the file was there when the folder was listed and is gone now") from error

@@ -109,7 +109,8 @@ class _Walk:
     def to_features(self, tensor: str, slope: Slope) -> tuple[str, Slope] | None:
         """The feature map (N, C, h, w) and the derivative in it, its mean over the cells; None where there is none."""
         while (node := self.graph.maker(tensor)) is not None:
-            varying = [name for name in node.input if name and self.graph.constant(name) is None]
+            read = node.input[:1] if node.op_type in _RENAMES else node.input  # a new shape may be computed
+            varying = [name for name in read if name and self.graph.constant(name) is None]
             if len(varying) != 1:
                 return None
             tensor, shape = varying[0], self.graph.shape(varying[0])

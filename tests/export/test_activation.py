@@ -156,6 +156,29 @@ def test_the_map_is_grad_cam(case: str, tmp_path: Path, seen: Array, shake: Call
     assert probability == pytest.approx(1 / (1 + np.exp(-network.predict(seen)["logit"])), abs=1e-4)
 
 
+def test_a_shape_that_is_computed_hides_no_map(tmp_path: Path, pixels: Array, shake: Callable[..., Any]) -> None:
+    """How a Reshape is converted depends on the names of layers: now with a constant, now from the tensor's shape."""
+    picture = keras.Input((SIDE, SIDE, 3))
+    _, scores = convolved(picture)
+    network = opened(tmp_path, shake(keras.Model(picture, layers.Activation("sigmoid")(scores))), "1")
+    model = to_onnx(network, 1.0, 0.0)
+    reshape = next(node for node in model.graph.node if node.output[0] == "scores")
+    del model.graph.node[list(model.graph.node).index(reshape) :]
+    zero = onnx.numpy_helper.from_array(np.array([0], np.int64), "zero_axis")
+    one = onnx.numpy_helper.from_array(np.array([1], np.int64), "one_column")
+    model.graph.initializer.extend([zero, one])
+    model.graph.node.extend([
+        onnx.helper.make_node("Shape", [reshape.input[0]], ["whole_shape"]),
+        onnx.helper.make_node("Gather", ["whole_shape", "zero_axis"], ["films"]),
+        onnx.helper.make_node("Concat", ["films", "one_column"], ["new_shape"], axis=0),
+        onnx.helper.make_node("Reshape", [reshape.input[0], "new_shape"], ["scores"]),
+        onnx.helper.make_node("Reshape", ["scores", "minus_one"], ["flat_logit"]),
+        onnx.helper.make_node("Sigmoid", ["flat_logit"], ["probability"]),
+    ])  # fmt: skip
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([-1], np.int64), "minus_one"))
+    assert outputs(with_class_activation(model, network.head, pixels), pixels)[1].shape[0] == len(pixels)
+
+
 def outputs(model: onnx.ModelProto, pixels: Array) -> list[Array]:
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     assert [output.name for output in session.get_outputs()] == ["probability", "heatmap"]

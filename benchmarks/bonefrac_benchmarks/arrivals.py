@@ -15,6 +15,7 @@ from typing import Any
 
 from bonefrac.errors import UsageError
 from bonefrac_benchmarks.artefact import Artefact, artefact, bundle_folder
+from bonefrac_benchmarks.daemon import WatcherSettings
 from bonefrac_benchmarks.dropping import PICTURES, dropping
 from bonefrac_benchmarks.machine import Machine, this_machine
 from bonefrac_benchmarks.quantiles import lines, quantiles, windows
@@ -25,19 +26,12 @@ SERVER = 0.99  # the quantile that MLPerf judges a server by
 
 
 @dataclass(frozen=True)
-class WatchSettings:
+class WatchSettings(WatcherSettings):
     """What was asked for: `rate` films a second in the mean, the watcher's `settle` and `rescan`, in seconds."""
 
     rate: float = 2.0
     films: int = 662
     seed: int = 1
-    settle: float = 2.0
-    rescan: float = 30.0
-    model: str = "flagship"
-
-    @property
-    def options(self) -> tuple[str, ...]:
-        return ("--settle", f"{self.settle:g}", "--rescan", f"{self.rescan:g}", "--model", self.model, "--quiet")
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,20 @@ _START_S = 120.0
 _STOP_S = 60.0
 _DRAIN_S = 3600.0
 _MB = 1e6
+
+
+@dataclass(frozen=True)
+class WatcherSettings:
+    """What a watcher is asked for: its own `settle` and `rescan`, in seconds, and its model."""
+
+    settle: float = 2.0
+    rescan: float = 30.0
+    model: str = "flagship"
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Of `bonefrac watch`."""
+        return ("--settle", f"{self.settle:g}", "--rescan", f"{self.rescan:g}", "--model", self.model, "--quiet")
 
 
 class Daemon:

@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from bonefrac_benchmarks.daemon import WatcherSettings
 from bonefrac_benchmarks.dropping import dropping
 from bonefrac_benchmarks.figures import Spread
 from bonefrac_benchmarks.holds import Held, sheet
@@ -18,20 +19,13 @@ ALLOWED_S = 1.0  # beyond the settle time
 
 
 @dataclass(frozen=True)
-class DropSettings:
+class DropSettings(WatcherSettings):
     """What was asked for. `beside` films have their rows already; `gap`: seconds at most from a row to the next film;
     the watcher's `settle` and `rescan`, in seconds."""
 
     films: int = 20
     beside: int = 0
     gap: float = 3.0
-    settle: float = 2.0
-    rescan: float = 30.0
-    model: str = "flagship"
-
-    @property
-    def options(self) -> tuple[str, ...]:
-        return ("--settle", f"{self.settle:g}", "--rescan", f"{self.rescan:g}", "--model", self.model, "--quiet")
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 from bonefrac.decode import decode
 from bonefrac.errors import FilmError
-from bonefrac.examiner import usable_cores
 from bonefrac.labelled import LabelledFilm
+from bonefrac.machine import usable_cores
 from bonefrac.model import Model
 from bonefrac.pipeline import UNLIKE
 from bonefrac.preprocess import InputSpec, ToFilm, to_input

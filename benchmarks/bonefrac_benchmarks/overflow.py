@@ -18,7 +18,7 @@ from pathlib import Path
 from bonefrac.errors import UsageError
 from bonefrac_benchmarks.accounts import Accounts, audit
 from bonefrac_benchmarks.contents import Content, Contents, draw_pictures
-from bonefrac_benchmarks.daemon import Daemon, Rows
+from bonefrac_benchmarks.daemon import Daemon, Rows, WatcherSettings
 from bonefrac_benchmarks.figures import Spread
 from bonefrac_benchmarks.holds import Held, sheet
 from bonefrac_benchmarks.machine import Machine, this_machine
@@ -34,19 +34,12 @@ _PATIENCE_S = 300.0
 
 
 @dataclass(frozen=True)
-class OverflowSettings:
+class OverflowSettings(WatcherSettings):
     """What was asked for: `films` in `bursts`, then `probes` one by one; the watcher's `settle` and `rescan`."""
 
     films: int = 1000
     bursts: int = 4
     probes: int = 8
-    settle: float = 2.0
-    rescan: float = 30.0
-    model: str = "flagship"
-
-    @property
-    def options(self) -> tuple[str, ...]:
-        return ("--settle", f"{self.settle:g}", "--rescan", f"{self.rescan:g}", "--model", self.model, "--quiet")
 
 
 @dataclass(frozen=True)

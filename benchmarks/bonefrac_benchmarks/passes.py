@@ -11,7 +11,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from bonefrac_benchmarks.accounts import Accounts, audit, claims
-from bonefrac_benchmarks.daemon import Daemon
+from bonefrac_benchmarks.daemon import Daemon, WatcherSettings
 from bonefrac_benchmarks.droppers import Report, Yard, read_reports, start_writers
 from bonefrac_benchmarks.plan import Expected, Step
 
@@ -21,7 +21,7 @@ _LOOK_S = 0.1
 
 
 @dataclass(frozen=True)
-class SoakSettings:
+class SoakSettings(WatcherSettings):
     """What was asked for. Durations in seconds; `pauses` is the share of films written with a pause of `pause` in their
     middle; `settle` and `rescan` are the watcher's own options; `patience`: for how long nothing at all may happen."""
 
@@ -31,15 +31,7 @@ class SoakSettings:
     seed: int = 1
     pause: float = 6.0
     pauses: float = 0.02
-    settle: float = 2.0
-    rescan: float = 30.0
     patience: float = 180.0
-    model: str = "flagship"
-
-    @property
-    def options(self) -> tuple[str, ...]:
-        """Of the watcher."""
-        return ("--settle", f"{self.settle:g}", "--rescan", f"{self.rescan:g}", "--model", self.model, "--quiet")
 
 
 @dataclass(frozen=True)

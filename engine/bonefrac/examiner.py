@@ -1,4 +1,4 @@
-"""What batch and watch share: how many workers, which films get a picture, what makes earlier rows void."""
+"""What batch and watch share: which films get a picture, what makes earlier rows void."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from pathlib import Path
 
 import bonefrac
 from bonefrac.annotate import Drawing, annotate, thumbnail
-from bonefrac.backends import usual_batch_size as usual_batch_size
-from bonefrac.machine import usable_cores as usable_cores
 from bonefrac.model import Model
 from bonefrac.pipeline import View
 from bonefrac.results import Finding, Result

@@ -18,7 +18,6 @@ from typing import Any, Literal, NamedTuple, cast, get_args, get_origin, get_typ
 import numpy as np
 from numpy.typing import NDArray
 
-from bonefrac.backends import PROVIDERS as PROVIDERS
 from bonefrac.backends import Share, open_session
 from bonefrac.errors import BundleError
 from bonefrac.preprocess import SPEC_VERSION, InputSpec

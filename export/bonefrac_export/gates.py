@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from bonefrac.examiner import usable_cores
+from bonefrac.machine import usable_cores
 from bonefrac.model import OperatingPoints
 from bonefrac_benchmarks.accuracy import maps_agree
 from bonefrac_benchmarks.statistics import Interval
 from bonefrac_export.cpus import OtherCpu
 from bonefrac_export.evaluate import operating_points
+from bonefrac_export.session import one_thread
 
 AUROC_DROP = 0.005
 FLIPS = 0.01  # of the decisions, two a film: at the sensitive and at the specific point
@@ -87,10 +87,7 @@ class Said:
 
 def say(model: onnx.ModelProto, films: NDArray[np.uint8]) -> Said:
     """Run a graph on uint8 (n, height, width, 1), film by film."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = one_thread(model)
     outputs = [output.name for output in session.get_outputs() if output.name in ("probability", "heatmap")]
 
     def run(film: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:

@@ -17,7 +17,8 @@ from bonefrac_export.gates import Check, Gate, cpu_checks
 from bonefrac_export.guilty import Freed, Make, free_fewest, layer_errors
 from bonefrac_export.quantizable import quantizable
 from bonefrac_export.quantize import activation_ranges, layers, quantize_within, rounded_weights
-from bonefrac_export.speed import TIMED, interleaved, one_thread, times_faster
+from bonefrac_export.session import one_thread
+from bonefrac_export.speed import TIMED, interleaved, times_faster
 
 ON_CPUS = 64  # films that other processors are given: they are emulated, and slow
 _ASKED = 6  # films that tell which layer is guilty: each layer is tried on all of them
@@ -86,8 +87,12 @@ def _words(checks: list[Check]) -> str:
 
 
 def _cost(plain: onnx.ModelProto, freed: Freed, of: int, faults: list[Check], films: NDArray[np.uint8]) -> str:
-    models = {"plain": one_thread(plain), "freed": one_thread(freed.model)}
-    seconds = interleaved(models, films[:TIMED])
+    sessions = {"plain": one_thread(plain), "freed": one_thread(freed.model)}
+
+    def predict(name: str, films: NDArray[np.uint8]) -> None:
+        sessions[name].run(["probability"], {"pixels": films})
+
+    seconds = interleaved({name: partial(predict, name) for name in sessions}, films[:TIMED])
     return (
         f"in float {', '.join(freed.layers)} ({len(freed.layers)} of {of} layers, {freed.bytes_more / 1e6:+.2f} MB,"
         f" {times_faster(seconds['plain'], seconds['freed']).value:.2f} times as many films a second), for without that"

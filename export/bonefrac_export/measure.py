@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from bonefrac.errors import BonefracError
-from bonefrac.examiner import usable_cores
+from bonefrac.machine import usable_cores
 from bonefrac.model import Manifest, Model, OperatingPoints
 from bonefrac_benchmarks.accuracy import Films, judge, predict_all
 from bonefrac_benchmarks.accuracy_run import PREVALENCES, Accuracy, accuracy_of

@@ -8,8 +8,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import onnx
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from bonefrac_benchmarks.statistics import Interval, Weights, by_group
@@ -38,15 +36,6 @@ def interleaved(
             predict(films)
             found[name].append((clock() - start) / len(films))
     return {name: np.array(seconds[1:]) for name, seconds in found.items()}
-
-
-def one_thread(model: onnx.ModelProto) -> Predict:
-    """A graph as `interleaved` takes it, in a session of one thread, as the engine's are."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return lambda films: session.run(["probability"], {"pixels": films})
 
 
 def times_faster(slow: NDArray[np.float64], fast: NDArray[np.float64]) -> Interval:

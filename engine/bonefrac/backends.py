@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import secrets
 import threading
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from bonefrac import graphs
 from bonefrac.errors import BundleError, UsageError
+from bonefrac.gpu import FILMS, GpuSession
 from bonefrac.machine import cpu
 from bonefrac.sinks import PART
 
@@ -31,8 +32,13 @@ PROVIDERS = {  # device -> ONNX Runtime's provider
 }
 OPENVINO = "OpenVINO"  # the provider of the device `openvino`: the plain package, without ONNX Runtime
 DEVICES = (*PROVIDERS, "openvino")
-FILM_BY_FILM = ("openvino",)  # devices that make nothing of a batch
 _ON_PROCESSOR = (PROVIDERS["cpu"], PROVIDERS["openvino-ep"], OPENVINO)
+_WARNING, _FATAL = 2, 4  # what ONNX Runtime logs: from the start, and while a device may prove not to be there
+# scores must not be a matter of which algorithm won a race, nor of the processor's coarser kind of float32
+_NVIDIA = {
+    PROVIDERS["cuda"]: {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"},
+    PROVIDERS["tensorrt"]: {"trt_fp16_enable": "0"},
+}
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,19 @@ class Session(Protocol):
 
 def usual_batch_size(provider: str) -> int:
     """One film at a time on a processor, where more gain nothing and cost memory; 16 elsewhere."""
-    return 1 if provider in _ON_PROCESSOR else 16
+    return 1 if provider in _ON_PROCESSOR else FILMS
+
+
+def batch_sizes(provider: str) -> set[int]:
+    """Those worth trying: OpenVINO computes film by film, a GPU of NVIDIA batches of one size."""
+    if provider == OPENVINO or provider in _NVIDIA:
+        return {usual_batch_size(provider)}
+    return {1, 4, usual_batch_size(provider)}
+
+
+def usual_workers(provider: str, cores: int) -> int:
+    """One a core; twice as many where they wait for a GPU, so that half of them decode meanwhile."""
+    return cores if provider in _ON_PROCESSOR else 2 * cores
 
 
 def installed() -> dict[str, str]:
@@ -85,43 +103,56 @@ def open_session(onnx: bytes, sha256: str, device: str, share: Share) -> Session
         raise UsageError(f"unknown device '{device}': choose auto, {', '.join(DEVICES)}")
     if device == "openvino":
         return _OpenVino(onnx, share)
-    wanted = ["cuda", "cpu"] if device == "auto" else [device]
-    for name in wanted:
-        try:
-            session = _OnnxRuntime(onnx, sha256, PROVIDERS[name], share.threads)
-        except BundleError:
-            if name == wanted[-1]:
-                raise
-            continue
-        if session.provider == PROVIDERS[name]:
-            return session
-    raise UsageError(f"device '{device}' is not there on this machine; leave --device out to use the CPU")
+    if device != "auto":
+        return _onnx_runtime(onnx, sha256, device, share.threads)
+    try:
+        return _onnx_runtime(onnx, sha256, "cuda", share.threads)
+    except UsageError:
+        return _onnx_runtime(onnx, sha256, "cpu", share.threads)
 
 
-class _OnnxRuntime:
-    """ONNX Runtime on one provider. `provider` is what it really runs on: "" where the provider is not there."""
+def _onnx_runtime(onnx: bytes, sha256: str, device: str, threads: int) -> Session:
+    """A session of ONNX Runtime on the provider of a device."""
+    try:
+        import onnxruntime as ort
+    except ImportError as error:
+        raise UsageError('ONNX Runtime is missing: type  pip install "bonefrac[cpu]"  (or bonefrac[gpu])') from error
+    provider, told = PROVIDERS[device], ""
+    try:
+        if provider in ort.get_available_providers():
+            if device == "cpu":
+                return _Plain(_optimised_once(ort, onnx, sha256, threads))
+            session, told = _elsewhere(ort, onnx, provider, threads)
+            if session.get_providers()[0] == provider:  # else it fell back to the CPU
+                return GpuSession(ort, session) if provider in _NVIDIA else _Plain(session)
+    except Exception as error:  # onnxruntime raises its own kinds, of no common base
+        raise BundleError(f"ONNX Runtime cannot load this model on {device}: {str(error).splitlines()[0]}") from error
+    why = f" ({told.splitlines()[0]})" if told else ""
+    raise UsageError(f"device '{device}' is not there on this machine{why}; leave --device out to use the CPU")
 
-    def __init__(self, onnx: bytes, sha256: str, provider: str, threads: int) -> None:
-        try:
-            import onnxruntime as ort
-        except ImportError as error:
-            raise UsageError(
-                'ONNX Runtime is missing: type  pip install "bonefrac[cpu]"  (or bonefrac[gpu])'
-            ) from error
-        self.provider = ""
-        if provider not in ort.get_available_providers():
-            return
-        try:
-            if provider == PROVIDERS["cpu"]:
-                self._session = _optimised_once(ort, onnx, sha256, threads)
-            else:
-                self._session = ort.InferenceSession(onnx, _options(ort, threads), providers=[provider])
-        except Exception as error:  # onnxruntime raises its own kinds, of no common base
-            name = next(device for device, known in PROVIDERS.items() if known == provider)
-            raise BundleError(f"ONNX Runtime cannot load this model on {name}: {str(error).splitlines()[0]}") from error
-        self.provider = self._session.get_providers()[0]
-        self.inputs = {entry.name: entry.shape for entry in self._session.get_inputs()}
-        self.outputs = frozenset(entry.name for entry in self._session.get_outputs())
+
+def _elsewhere(ort: Any, onnx: bytes, provider: str, threads: int) -> tuple[Any, str]:
+    """A session on another provider than the CPU's, or on the CPU where that one fails, and what was printed of it."""
+    asked = (provider, _NVIDIA[provider]) if provider in _NVIDIA else provider
+    ort.set_default_logger_severity(_FATAL)
+    try:
+        with redirect_stdout(io.StringIO()) as told:
+            if provider in _NVIDIA and hasattr(ort, "preload_dlls"):
+                ort.preload_dlls()  # CUDA and cuDNN of bonefrac[gpu] lie where the loader does not look
+            session = ort.InferenceSession(onnx, _options(ort, threads), providers=[asked])
+    finally:
+        ort.set_default_logger_severity(_WARNING)
+    return session, told.getvalue()
+
+
+class _Plain:
+    """A session of ONNX Runtime that is called from every worker."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self.provider: str = session.get_providers()[0]
+        self.inputs: dict[str, list[Any]] = {entry.name: entry.shape for entry in session.get_inputs()}
+        self.outputs = frozenset(entry.name for entry in session.get_outputs())
 
     def run(self, outputs: list[str], batch: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         return self._session.run(outputs, dict.fromkeys(self.inputs, batch))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bonefrac.backends import FILM_BY_FILM, Share, installed, usual_batch_size
+from bonefrac.backends import OPENVINO, PROVIDERS, Share, batch_sizes, installed, usual_workers
 from bonefrac.errors import UsageError
 from bonefrac.machine import usable_cores
 from bonefrac.model import Model
@@ -83,7 +83,7 @@ def _candidates(folder: Path, precision: str, left_out: dict[str, str], stack: E
     """Every device x share of the cores x batch size that computes as it must; the others go to `left_out`."""
     found = []
     for device in installed():
-        for share in _shares(usable_cores()):
+        for share in _shares(PROVIDERS.get(device, OPENVINO), usable_cores()):
             name = f"{device}, workers x threads {share.workers} x {share.threads}"
             try:
                 model = Model(folder, device=device, precision=precision, share=share)
@@ -91,8 +91,8 @@ def _candidates(folder: Path, precision: str, left_out: dict[str, str], stack: E
             except UsageError as error:
                 left_out[name] = str(error)
                 continue
-            sizes = {1} if device in FILM_BY_FILM else {1, 4, usual_batch_size(model.provider)}
-            if not _independent(model):
+            sizes = batch_sizes(model.provider)
+            if max(sizes) > 1 and not _independent(model):
                 left_out[f"{name}, batch > 1"] = "a film's scores depend on the others in its batch"
                 sizes = {1}
             pool = stack.enter_context(ThreadPoolExecutor(share.workers))
@@ -103,8 +103,11 @@ def _candidates(folder: Path, precision: str, left_out: dict[str, str], stack: E
     return found
 
 
-def _shares(cores: int) -> list[Share]:
-    """One thread on each core for itself, and two cores for each batch where there are so many."""
+def _shares(provider: str, cores: int) -> list[Share]:
+    """One thread on each core for itself, and two cores for each batch where there are so many; but for what computes
+    elsewhere, the usual workers."""
+    if (workers := usual_workers(provider, cores)) > cores:
+        return [Share(workers, 1)]
     return [Share(cores, 1)] + [Share(cores // 2, 2)] * (cores > 1)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from platformdirs import user_config_path
 
-from bonefrac.backends import Share, usual_batch_size
+from bonefrac.backends import Share, usual_batch_size, usual_workers
 from bonefrac.errors import OutputError
 from bonefrac.machine import cpu, usable_cores
 from bonefrac.model import Model, find_bundle, model_file, read_manifest, strictly
@@ -27,7 +27,7 @@ _BACKENDS = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxrunt
 class Way:
     """How a model runs: so many workers, each a small batch at a time, computed by so many threads for each.
 
-    `batch_size` 0: the device's usual one."""
+    `workers` and `batch_size` 0: as is usual for the device."""
 
     device: str
     workers: int
@@ -76,7 +76,8 @@ def load_ready(
     Raises BundleError, or UsageError for a device that is not there.
     """
     folder = find_bundle(name_or_path)
-    way, why, warning = Way(device, usable_cores()), f"device {device} was asked for", ""
+    cores = usable_cores()
+    way, why, warning = Way(device, 0), f"device {device} was asked for", ""
     if device == "auto":
         why = "the usual way: bonefrac check --tune has not measured this model file on this machine"
         try:
@@ -89,8 +90,13 @@ def load_ready(
         except ValueError as error:
             why = warning = f"{error}, so the model runs in the usual way: type  bonefrac check --tune  again"
     way = replace(way, workers=workers or way.workers, batch_size=batch_size or way.batch_size)
-    model = Model(folder, device=way.device, precision=precision, share=Share(way.workers, way.threads), beside=beside)
-    return Ready(model, replace(way, batch_size=way.batch_size or usual_batch_size(model.provider)), why, warning)
+    share = Share(way.workers or cores, way.threads)
+    model = Model(folder, device=way.device, precision=precision, share=share, beside=beside)
+    way = replace(
+        way, workers=way.workers or usual_workers(model.provider, cores),
+        batch_size=way.batch_size or usual_batch_size(model.provider),
+    )  # fmt: skip
+    return Ready(model, way, why, warning)
 
 
 def profile_path(sha256: str) -> Path:

@@ -260,7 +260,7 @@ class Pretended:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *, raises: bool) -> None:
         real = ort.InferenceSession
 
-        def session(onnx: bytes, options: Any, providers: list[str]) -> Any:
+        def session(onnx: bytes, options: Any, providers: list[Any]) -> Any:
             if providers != ["CPUExecutionProvider"] and raises:
                 raise RuntimeError("CUDA failure 35: driver version is insufficient")
             return real(onnx, options, providers=["CPUExecutionProvider"])
@@ -269,10 +269,14 @@ class Pretended:
         monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
 
 
-def test_a_silent_fall_back_to_the_cpu_is_misuse(flagship: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_fall_back_to_the_cpu_is_misuse(
+    flagship: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     Pretended(monkeypatch, raises=False)
-    with pytest.raises(UsageError, match="'cuda' is not there"):
+    monkeypatch.setattr(ort, "preload_dlls", lambda: sys.stdout.write("Failed to load libcublas.so.13: no such file\n"))
+    with pytest.raises(UsageError, match=r"'cuda' is not there .*\(Failed to load libcublas.so.13: no such file\)"):
         Model(flagship, device="cuda")
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize("raises", [False, True])

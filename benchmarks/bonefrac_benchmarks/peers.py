@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bonefrac.backends import Share, usual_batch_size
+from bonefrac.backends import Share, usual_batch_size, usual_workers
 from bonefrac.decode import decode
 from bonefrac.errors import UsageError
 from bonefrac.model import load_model, read_manifest
@@ -35,7 +35,7 @@ from bonefrac_benchmarks.films import fill
 
 @dataclass(frozen=True)
 class Job:
-    """What every peer is given. `model` is a bundle's folder, `workers` threads are the pipeline's, `device` is what it
+    """What every peer is given. `model` is a bundle's folder, `workers` cores are the pipeline's, `device` is what it
     runs on; `keras`: the Keras file that the bundle was made from."""
 
     films: tuple[Path, ...]
@@ -83,7 +83,9 @@ def pipeline(job: Job) -> Measure:
     films = [FilmFile(path, str(number)) for number, path in enumerate(job.films)]
 
     def measure(passes: int) -> Window:
-        how = Examiner(model, batch_size=usual_batch_size(model.provider), workers=job.workers)
+        how = Examiner(
+            model, batch_size=usual_batch_size(model.provider), workers=usual_workers(model.provider, job.workers)
+        )
 
         def examined() -> list[float]:
             results = examine(chain.from_iterable(repeat(films, passes)), how)

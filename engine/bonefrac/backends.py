@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from bonefrac import graphs
 from bonefrac.errors import BundleError, UsageError
 from bonefrac.gpu import FILMS, GpuSession
-from bonefrac.machine import cpu
+from bonefrac.machine import cpu, usable_cores
 from bonefrac.sinks import PART
 
 PROVIDERS = {  # device -> ONNX Runtime's provider
@@ -32,7 +32,6 @@ PROVIDERS = {  # device -> ONNX Runtime's provider
 }
 OPENVINO = "OpenVINO"  # the provider of the device `openvino`: the plain package, without ONNX Runtime
 DEVICES = (*PROVIDERS, "openvino")
-_ON_PROCESSOR = (PROVIDERS["cpu"], PROVIDERS["openvino-ep"], OPENVINO)
 _WARNING, _FATAL = 2, 4  # what ONNX Runtime logs: from the start, and while a device may prove not to be there
 # scores must not be a matter of which algorithm won a race, nor of the processor's coarser kind of float32
 _NVIDIA = {
@@ -61,9 +60,14 @@ class Session(Protocol):
         ...
 
 
+def on_processor(provider: str) -> bool:
+    """Does it compute on the cores that decode? Otherwise on a GPU or the like."""
+    return provider in (PROVIDERS["cpu"], PROVIDERS["openvino-ep"], OPENVINO)
+
+
 def usual_batch_size(provider: str) -> int:
     """One film at a time on a processor, where more gain nothing and cost memory; 16 elsewhere."""
-    return 1 if provider in _ON_PROCESSOR else FILMS
+    return 1 if on_processor(provider) else FILMS
 
 
 def batch_sizes(provider: str) -> set[int]:
@@ -74,8 +78,11 @@ def batch_sizes(provider: str) -> set[int]:
 
 
 def usual_workers(provider: str, cores: int) -> int:
-    """One a core; twice as many where they wait for a GPU, so that half of them decode meanwhile."""
-    return cores if provider in _ON_PROCESSOR else 2 * cores
+    """One a core, which computes what it prepared. More where others compute meanwhile: one more than OpenVINO has
+    streams, and twice as many for a GPU."""
+    if provider == OPENVINO:
+        return cores + 1
+    return cores if on_processor(provider) else 2 * cores
 
 
 def installed() -> dict[str, str]:
@@ -202,10 +209,12 @@ def _keep(path: Path, saved: Path) -> None:
 
 
 class _OpenVino:
-    """OpenVINO's CPU plug-in, a stream for each worker, film by film, in the network's own precision.
+    """OpenVINO's CPU plug-in, film by film, in the network's own precision: a stream for each worker, but no more
+    threads in all than there are cores.
 
     Left alone it would turn float32 into bfloat16 where the processor has that, and the operating points were not
-    chosen with it. Raises UsageError where the package is missing.
+    chosen with it; and it would tie its threads to cores, where whatever else runs makes them wait. Raises UsageError
+    where the package is missing.
     """
 
     provider = OPENVINO
@@ -226,10 +235,12 @@ class _OpenVino:
                 for entry in network.inputs
             }
             network.reshape({name: [1, *shape[1:]] for name, shape in self.inputs.items()})
+            streams = max(1, min(share.workers, usable_cores() // share.threads))
             self._compiled = core.compile_model(network, "CPU", {
                 "INFERENCE_PRECISION_HINT": "f32",
-                "NUM_STREAMS": share.workers,
-                "INFERENCE_NUM_THREADS": share.workers * share.threads,
+                "NUM_STREAMS": streams,
+                "INFERENCE_NUM_THREADS": streams * share.threads,
+                "ENABLE_CPU_PINNING": False,
             })  # fmt: skip
         except Exception as error:  # openvino raises RuntimeError and kinds of its own
             raise BundleError(f"OpenVINO cannot load this model: {str(error).strip().splitlines()[-1]}") from error

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 import threading
 import time
 from collections import deque
@@ -165,16 +166,15 @@ def _read(film: FilmFile) -> bytes:
         return film.content
     try:
         with open(film.at, "rb") as file:
-            data = file.read(MAX_BYTES + 1)
+            if os.fstat(file.fileno()).st_size > MAX_BYTES:
+                raise NotAnalysed(f"the file is larger than {MAX_BYTES // 2**20} MB")
+            return file.read()
     except FileNotFoundError as error:
         raise Unreadable("the file was there when the folder was listed and is gone now") from error
     except PermissionError as error:
         raise Unreadable("no permission to read the file") from error
     except OSError as error:
         raise Unreadable(f"the file cannot be read: {error.strerror}") from error
-    if len(data) > MAX_BYTES:
-        raise NotAnalysed(f"the file is larger than {MAX_BYTES // 2**20} MB")
-    return data
 
 
 def _judge(
@@ -187,8 +187,9 @@ def _judge(
     rounded = round(float(probability), 4)  # as the CSV shows it, so that a row never contradicts its threshold
     finding = how.model.finding(rounded)
     size = (item.film.width, item.film.height)
-    regions = find_regions(heatmap, manifest.region_level, manifest.input, item.to_film, size)
-    result = Finding(item.source, finding, rounded, regions if finding != "no_fracture_detected" else (), *size)
+    suspicious = finding != "no_fracture_detected"
+    regions = find_regions(heatmap, manifest.region_level, manifest.input, item.to_film, size) if suspicious else ()
+    result = Finding(item.source, finding, rounded, regions, *size)
     judged = _Judged(result)
     if how.illustrate is None:
         return judged

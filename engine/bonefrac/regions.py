@@ -24,17 +24,18 @@ def find_regions(
     area overlapped the true ones by a third (IoU >= 0.3) less than half as often).
     `size` is (width, height) of the upright original in px: boxes and peaks are cut to it and hold at least a pixel.
     """
-    if not heatmap.size:
+    if not heatmap.size or heatmap.max() < level:
         return ()
     rows, columns = heatmap.shape
     fine = cv2.resize(heatmap, (columns * _FINER, rows * _FINER), interpolation=cv2.INTER_LINEAR)
-    count, labels = cv2.connectedComponents((fine >= level).astype(np.uint8), connectivity=8)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats((fine >= level).astype(np.uint8), connectivity=8)
     x_step, y_step = spec.width / fine.shape[1], spec.height / fine.shape[0]
     found = []
-    for label in range(1, count):
-        area = np.where(labels == label, fine, -1.0)
-        peak_y, peak_x = np.unravel_index(int(area.argmax()), area.shape)
-        summit_y, summit_x = np.nonzero(area >= _BOX_FROM * area.max())
+    for label, (left, top, width, height, _) in enumerate(stats.tolist()[1:], 1):  # 0 is what lies below the level
+        frame = np.s_[top : top + height, left : left + width]
+        area = np.where(labels[frame] == label, fine[frame], -1.0)
+        peak_y, peak_x = np.array([top, left]) + np.unravel_index(int(area.argmax()), area.shape)
+        summit_y, summit_x = np.array([[top], [left]]) + np.nonzero(area >= _BOX_FROM * area.max())
         x0, y0 = _inside(to_film(summit_x.min() * x_step, summit_y.min() * y_step), size)
         x1, y1 = _inside(to_film((summit_x.max() + 1) * x_step, (summit_y.max() + 1) * y_step), size)
         x, y = to_film((peak_x + 0.5) * x_step, (peak_y + 0.5) * y_step)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bonefrac.backends import OPENVINO, PROVIDERS, Share, batch_sizes, installed, usual_workers
+from bonefrac.backends import OPENVINO, PROVIDERS, Share, batch_sizes, installed, on_processor, usual_workers
 from bonefrac.errors import UsageError
 from bonefrac.machine import usable_cores
 from bonefrac.model import Model
@@ -104,11 +104,10 @@ def _candidates(folder: Path, precision: str, left_out: dict[str, str], stack: E
 
 
 def _shares(provider: str, cores: int) -> list[Share]:
-    """One thread on each core for itself, and two cores for each batch where there are so many; but for what computes
-    elsewhere, the usual workers."""
-    if (workers := usual_workers(provider, cores)) > cores:
-        return [Share(workers, 1)]
-    return [Share(cores, 1)] + [Share(cores // 2, 2)] * (cores > 1)
+    """One thread on each core for itself; unless a GPU computes, two cores for each batch where there are so many."""
+    alone = Share(usual_workers(provider, cores), 1)
+    pairs = [Share(usual_workers(provider, cores // 2), 2)] if cores > 1 and on_processor(provider) else []
+    return [alone, *pairs]
 
 
 def _independent(model: Model) -> bool:

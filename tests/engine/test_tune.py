@@ -50,7 +50,7 @@ def test_every_backend_takes_part_and_the_fastest_is_kept(flagship: Path, sha256
     devices = {way.device for way in found.rates}
     assert devices >= {"cpu"}
     assert {way.batch_size for way in found.rates if way.device == "cpu"} == {1, 4}
-    assert all(way.workers * way.threads <= max(1, usable_cores()) for way in found.rates)
+    assert all(way.workers * way.threads <= max(1, usable_cores()) for way in found.rates if way.device == "cpu")
     assert all(len(rates) >= 1 and min(rates) > 0 for rates in found.rates.values())
     medians = [statistics.median(rates) for rates in found.rates.values()]
     assert medians == sorted(medians, reverse=True)
@@ -59,7 +59,7 @@ def test_every_backend_takes_part_and_the_fastest_is_kept(flagship: Path, sha256
     assert profile.way == next(iter(found.rates))
     assert found.path == profile_path(sha256)
     if "openvino" in tune_module.installed():
-        assert "openvino" in devices
+        assert Way("openvino", usable_cores() + 1, 1, 1) in found.rates  # one prepares while the others' films compute
 
 
 def test_a_backend_with_other_scores_takes_no_part(flagship: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -86,9 +86,9 @@ class Journal(Database):
         super().commit()
         self._last_commit = time.monotonic()
 
-    def keep_only(self, names: set[str]) -> list[str]:
+    def keep_only(self, names: Container[object]) -> list[str]:
         """Forget films that are no longer there; returns their names."""
-        there = [os.fsdecode(row[0]) for row in self.rows("SELECT name FROM film")]
+        there = (os.fsdecode(row[0]) for row in self.rows("SELECT name FROM film"))
         gone = [name for name in there if name not in names]
         self.execute_many("DELETE FROM film WHERE name = ?", [(os.fsencode(name),) for name in gone])
         return gone

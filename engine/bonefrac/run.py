@@ -26,7 +26,7 @@ from bonefrac.pipeline import Examiner, Unchanged, examine
 from bonefrac.report import prepare_report
 from bonefrac.results import Failure, Finding, Result
 from bonefrac.sinks import picture_path
-from bonefrac.sources import OWN_FOLDER, FilmFile, base_folder, list_films
+from bonefrac.sources import OWN_FOLDER, FilmFiles, base_folder, list_films
 from bonefrac.tuned import Ready, load_ready
 
 
@@ -98,7 +98,7 @@ def run_batch(settings: BatchSettings, loading: Future[Ready] | None = None) -> 
         if first_failure is not None and settings.fail_fast:
             return Summary(Counter(failed=1), out, ready, first_failure)
         try:
-            journal.keep_only({film.name for film in films})
+            journal.keep_only(films)
             sweep(pictures, {picture_path(pictures, name) for name in _pictured(journal, settings.annotate)})
             counts = _counts(journal.results())
             counts.update(files=len(films), new=new, unchanged=len(films) - new)
@@ -113,7 +113,7 @@ def run_batch(settings: BatchSettings, loading: Future[Ready] | None = None) -> 
 
 
 def _examine_all(
-    films: list[FilmFile], how: Examiner, journal: Journal, settings: BatchSettings
+    films: FilmFiles, how: Examiner, journal: Journal, settings: BatchSettings
 ) -> tuple[int, Failure | None]:
     """Examine and record; returns how many films were judged now, and the first that failed."""
     new, failed = 0, None

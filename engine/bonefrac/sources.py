@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 from bonefrac.errors import UsageError
@@ -17,8 +19,8 @@ OWN_FOLDER = ".bonefrac"  # marks an output folder of ours, which is never input
 
 @dataclass(frozen=True, slots=True)
 class FilmFile:
-    """One file of a run. `at` is where it lies: a str in a list of many, for a Path takes four times the memory. `name`
-    is relative to the run's base folder, with `/`, and is what rows are keyed on.
+    """One file of a run. `at` is where it lies; `name` is relative to the run's base folder, with `/`, and is what rows
+    are keyed on.
 
     `problem` is set where the file system already refused: a folder that cannot be listed gets one row of its own.
     `content` is set where the bytes were read before.
@@ -35,6 +37,30 @@ class FilmFile:
         return Path(self.at)
 
 
+@dataclass(frozen=True)
+class FilmFiles(Collection[FilmFile]):
+    """The files of a run, in the order of its rows. Of each, `names` alone is kept, for there may be very many;
+    `problems` has what the file system said of some."""
+
+    base: str
+    names: list[str]
+    problems: dict[str, str]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __iter__(self) -> Iterator[FilmFile]:
+        for name in self.names:
+            yield FilmFile(os.path.join(self.base, name), name, self.problems.get(name, ""))
+
+    def __contains__(self, name: object) -> bool:
+        """Whether there is a file of this name."""
+        if not isinstance(name, str):
+            return False
+        place = bisect_left(self.names, os.fsencode(name), key=os.fsencode)
+        return place < len(self) and self.names[place] == name
+
+
 def base_folder(inputs: list[Path]) -> Path:
     """The folder that names are relative to: the one input, a single file's folder, or what all have in common."""
     try:
@@ -44,7 +70,7 @@ def base_folder(inputs: list[Path]) -> Path:
     return common if os.path.isdir(common) else common.parent
 
 
-def list_films(inputs: list[Path], base: Path, out: Path) -> list[FilmFile]:
+def list_films(inputs: list[Path], base: Path, out: Path) -> FilmFiles:
     """All regular files below the inputs, sorted by name, without operating-system litter and outputs of our own.
 
     Links to files count as files. Links to folders are followed where they lead outside of `base` and not above it,
@@ -52,13 +78,16 @@ def list_films(inputs: list[Path], base: Path, out: Path) -> list[FilmFile]:
     """
     seen = {os.path.realpath(out)}
     real_base = os.path.realpath(base)
-    films: dict[str, FilmFile] = {}
+    names: list[str] = []
+    problems: dict[str, str] = {}
     for entry in inputs:
         found = walk(str(entry), real_base, seen) if os.path.isdir(entry) else iter([(str(entry), None, "")])
         for path, _, problem in found:
-            name = Path(path).relative_to(base).as_posix()
-            films.setdefault(name, FilmFile(path, name, problem))
-    return [films[name] for name in sorted(films, key=os.fsencode)]
+            names.append(Path(path).relative_to(base).as_posix())
+            if problem:
+                problems[names[-1]] = problem
+    names.sort(key=os.fsencode)
+    return FilmFiles(str(base), [name for name, _ in groupby(names)], problems)
 
 
 def walk(folder: str, real_base: str, seen: set[str]) -> Iterator[tuple[str, os.stat_result | None, str]]:

@@ -8,8 +8,10 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from bonefrac.sources import OWN_FOLDER, FilmFile, base_folder, list_films
+from bonefrac.sources import OWN_FOLDER, FilmFiles, base_folder, list_films
 
 Become = Callable[[], AbstractContextManager[None]]
 posix = pytest.mark.skipif(os.name != "posix", reason="links and permission bits of POSIX")
@@ -29,7 +31,7 @@ def put(folder: Path, *names: str) -> None:
         path.write_bytes(b"x")
 
 
-def listed(*inputs: Path, out: Path | None = None) -> list[FilmFile]:
+def listed(*inputs: Path, out: Path | None = None) -> FilmFiles:
     base = base_folder(list(inputs))
     return list_films(list(inputs), base, out or base.parent / "out")
 
@@ -51,6 +53,23 @@ def test_operating_system_litter_is_left_out(inbox: Path) -> None:
     put(inbox, ".DS_Store", "._a.jpg", "Thumbs.db", "thumbs.DB", "desktop.ini", ".hidden/a.jpg", ".a.jpg")
     put(inbox, "__MACOSX/a.jpg", "@eaDir/a.jpg", "$RECYCLE.BIN/a.jpg", "kept.jpg", "thumbs.db.jpg", "__macosx.jpg")
     assert found(inbox) == ["__macosx.jpg", "kept.jpg", "thumbs.db.jpg"]
+
+
+@posix
+@given(st.sets(st.binary(min_size=1).map(lambda name: os.fsdecode(name.replace(b"\0", b"/"))), max_size=20), st.text())
+def test_a_name_is_there_if_and_only_if_it_was_listed(names: set[str], other: str) -> None:
+    films = FilmFiles("/xrays", sorted(names, key=os.fsencode), {})
+    assert all(name in films for name in names)
+    assert (other in films) == (other in names)
+    assert None not in films
+    assert [film.name for film in films] == films.names
+    assert len(films) == len(names)
+
+
+def test_a_file_is_where_its_name_says(inbox: Path) -> None:
+    put(inbox, "a.jpg", "deep/er/b.png")
+    assert [Path(film.at) for film in listed(inbox)] == [inbox / "a.jpg", inbox / "deep" / "er" / "b.png"]
+    assert [Path(film.at) for film in listed(inbox / "deep", inbox / "a.jpg")] == [film.path for film in listed(inbox)]
 
 
 @posix
@@ -158,7 +177,7 @@ def test_a_folder_that_cannot_be_listed_has_a_row_of_its_own(inbox: Path, as_nob
         (inbox / "closed").chmod(0o755)
     assert [film.name for film in films] == ["a.jpg", "closed", "z.jpg"]
     assert [bool(film.problem) for film in films] == [False, True, False]
-    assert "cannot be listed: Permission denied" in films[1].problem
+    assert "cannot be listed: Permission denied" in films.problems["closed"]
 
 
 @posix

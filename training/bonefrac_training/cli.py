@@ -114,6 +114,27 @@ def folds(runs: tuple[Path, ...]) -> None:
 
 
 @main.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--data", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True,
+              help="The folder that the runs were trained with.")  # fmt: skip
+@click.option("--split", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="As with fit.")
+@click.option("--positive-class", help="As with fit.")
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="JSON file for the figures."
+)
+def ablation(**options: object) -> None:
+    """Measure what each augmentation is worth: RUNS of fit that differ in --without alone, on the same films.
+
+    \b
+    Example: bonefrac-train ablation runs/all runs/without-* --data fracatlas --out ablation.json
+    """
+    from bonefrac_training.ablation import AblationSettings, ablation, ablation_table
+
+    with _told():
+        click.echo(ablation_table(ablation(AblationSettings(**options))), nl=False)  # type: ignore[arg-type]
+
+
+@main.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 def unlike(folder: Path) -> None:
     """Write pictures that are no limb films into a new FOLDER: photographs, a chest film, noise, a screen.

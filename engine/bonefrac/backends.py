@@ -33,6 +33,8 @@ PROVIDERS = {  # device -> ONNX Runtime's provider
 OPENVINO = "OpenVINO"  # the provider of the device `openvino`: the plain package, without ONNX Runtime
 DEVICES = (*PROVIDERS, "openvino")
 _WARNING, _FATAL = 2, 4  # what ONNX Runtime logs: from the start, and while a device may prove not to be there
+# ONNX Runtime's arena, grown by what a film needs and no more: half the memory that malloc takes for the same
+_EXACT = {"arena_extend_strategy": "kSameAsRequested"}
 # scores must not be a matter of which algorithm won a race, nor of the processor's coarser kind of float32
 _NVIDIA = {
     PROVIDERS["cuda"]: {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"},
@@ -170,7 +172,6 @@ def _options(ort: Any, threads: int) -> Any:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # decoders need the cores
-    options.enable_cpu_mem_arena = False  # the arena keeps its largest size for ever
     options.log_severity_level = 3
     return options
 
@@ -182,7 +183,7 @@ def _optimised_once(ort: Any, onnx: bytes, sha256: str, threads: int) -> Any:
     its name; its scores are those of the network, to the last bit.
     """
     path = graphs.place(sha256, ort.__version__, cpu())
-    providers = [PROVIDERS["cpu"]]
+    providers = [(PROVIDERS["cpu"], _EXACT)]
     if (graph := graphs.kept(path)) is not None:
         options = _options(ort, threads)
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL

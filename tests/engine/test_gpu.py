@@ -39,7 +39,7 @@ class PlayedGpu(ort.InferenceSession):
     asked: list[Any]
 
     def __init__(self, onnx: bytes, options: Any, providers: list[Any]) -> None:
-        self._played = providers != ["CPUExecutionProvider"]
+        self._played = providers[0][0] != "CPUExecutionProvider"
         if self._played:
             self.asked.append(providers[0])
         super().__init__(onnx, options, providers=["CPUExecutionProvider"])

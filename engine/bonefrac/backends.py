@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import secrets
 import threading
-from contextlib import redirect_stdout, suppress
+from contextlib import nullcontext, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -133,7 +133,7 @@ def _onnx_runtime(onnx: bytes, sha256: str, device: str, threads: int) -> Sessio
                 return _Plain(_optimised_once(ort, onnx, sha256, threads))
             session, told = _elsewhere(ort, onnx, provider, threads)
             if session.get_providers()[0] == provider:  # else it fell back to the CPU
-                return GpuSession(ort, session) if provider in _NVIDIA else _Plain(session)
+                return GpuSession(ort, session) if provider in _NVIDIA else _Plain(session, alone=device == "directml")
     except Exception as error:  # onnxruntime raises its own kinds, of no common base
         raise BundleError(f"ONNX Runtime cannot load this model on {device}: {str(error).splitlines()[0]}") from error
     why = f" ({told.splitlines()[0]})" if told else ""
@@ -148,23 +148,30 @@ def _elsewhere(ort: Any, onnx: bytes, provider: str, threads: int) -> tuple[Any,
         with redirect_stdout(io.StringIO()) as told:
             if provider in _NVIDIA and hasattr(ort, "preload_dlls"):
                 ort.preload_dlls()  # CUDA and cuDNN of bonefrac[gpu] lie where the loader does not look
-            session = ort.InferenceSession(onnx, _options(ort, threads), providers=[asked])
+            options = _options(ort, threads)
+            options.enable_mem_pattern = (
+                provider != PROVIDERS["directml"]
+            )  # it takes none (DirectML-ExecutionProvider.md)
+            session = ort.InferenceSession(onnx, options, providers=[asked])
     finally:
         ort.set_default_logger_severity(_WARNING)
     return session, told.getvalue()
 
 
 class _Plain:
-    """A session of ONNX Runtime that is called from every worker."""
+    """A session of ONNX Runtime that every worker calls: at once, or one after the other where it must be `alone`, as
+    on DirectML (ONNX Runtime, DirectML-ExecutionProvider.md)."""
 
-    def __init__(self, session: Any) -> None:
+    def __init__(self, session: Any, *, alone: bool = False) -> None:
         self._session = session
+        self._turn = threading.Lock() if alone else nullcontext()
         self.provider: str = session.get_providers()[0]
         self.inputs: dict[str, list[Any]] = {entry.name: entry.shape for entry in session.get_inputs()}
         self.outputs = frozenset(entry.name for entry in session.get_outputs())
 
     def run(self, outputs: list[str], batch: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-        return self._session.run(outputs, dict.fromkeys(self.inputs, batch))
+        with self._turn:
+            return self._session.run(outputs, dict.fromkeys(self.inputs, batch))
 
 
 def _options(ort: Any, threads: int) -> Any:

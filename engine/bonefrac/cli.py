@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bonefrac import __version__
-from bonefrac.cli_errors import one_sentence
+from bonefrac.cli_errors import UsageFailure, one_sentence
 from bonefrac.cli_watch import service_command, status_command, watch_command
 
 if TYPE_CHECKING:
@@ -147,29 +147,34 @@ def demo(context: click.Context, folder: Path) -> None:
 
 @main.command()
 @click.argument("bundle", default="flagship")
-@click.option("--device", default="auto", show_default=True)
+@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda|...",
+              help="auto: as bonefrac-batch takes it.")  # fmt: skip
 @click.option("--tune", is_flag=True, help="Measure which way of running it is the fastest here, and keep that.")
 @click.option("--precision", default="auto", type=click.Choice(["auto", "int8", "float32", "float16"]),
-              help="With --tune: of this file. [default: the bundle's own]")  # fmt: skip
+              help="Of this file. [default: all; with --tune the bundle's own]")  # fmt: skip
 @click.option("--seconds", default=60.0, show_default=True, type=click.FloatRange(0), help="With --tune: for so long.")
 def check(bundle: str, device: str, tune: bool, precision: str, seconds: float) -> None:
-    """Replay a bundle's golden samples on this machine, in every precision it has.
+    """Replay a bundle's golden samples on this machine.
 
     With --tune, try every installed backend that gives the golden scores; --device auto then uses the fastest.
 
     \b
     Example: bonefrac check --tune
     """
-    from bonefrac.model import find_bundle, load_model, read_manifest
+    from bonefrac.model import find_bundle, read_manifest
+    from bonefrac.tuned import load_ready
 
     with one_sentence():
+        if tune and device != "auto":
+            raise UsageFailure("--tune tries every device that is installed: leave --device out")
         if tune:
             _tune(find_bundle(bundle), precision, seconds)
             return
-        for precision in read_manifest(find_bundle(bundle)).precisions:
-            model = load_model(bundle, device=device, precision=precision)
+        asked = [precision] if precision != "auto" else read_manifest(find_bundle(bundle)).precisions
+        for one in asked:
+            model = load_ready(bundle, device=device, precision=one).model
             worst = model.check_golden()
-            click.echo(f"{model.name} {precision} on {model.provider}: golden samples pass, off by at most {worst:.4f}")
+            click.echo(f"{model.name} {one} on {model.provider}: golden samples pass, off by at most {worst:.4f}")
 
 
 def _tune(folder: Path, precision: str, seconds: float) -> None:

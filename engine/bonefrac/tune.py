@@ -22,6 +22,7 @@ from bonefrac.model import Model
 from bonefrac.tuned import Profile, Way, conditions, keep_profile
 
 _ROUND_S = 0.5  # so long a candidate's round lasts about, unless there is less time
+_ROUNDS = 3  # at least, for one that is disturbed may not decide
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class _Candidate:
 
 
 def tune(folder: Path, *, precision: str = "auto", seconds: float = 60.0) -> Tuned:
-    """Measure every way for about `seconds` in all, at least one round each, in turn; keep the fastest in the profile.
+    """Measure every way for about `seconds` in all, in turn, a few rounds each at least; keep the fastest.
 
     Raises BundleError for a bundle that cannot be read, UsageError where no backend gives its golden scores, and
     OutputError where the profile cannot be written.
@@ -69,7 +70,7 @@ def tune(folder: Path, *, precision: str = "auto", seconds: float = 60.0) -> Tun
             rate = candidate.films_a_second() / candidate.way.batch_size
             candidate.batches = max(candidate.batches, round(rate * round_s))
         rates: dict[Way, list[float]] = {candidate.way: [] for candidate in candidates}
-        while time.monotonic() < ends or not rates[candidates[-1].way]:
+        while time.monotonic() < ends or len(rates[candidates[-1].way]) < _ROUNDS:
             for candidate in candidates:
                 rates[candidate.way].append(candidate.films_a_second())
         model = candidates[0].model

@@ -84,11 +84,14 @@ def load_ready(
             sha256 = model_file(folder, read_manifest(folder), precision)[1].sha256
             profile = read_profile(sha256)
             if profile is not None and profile.conditions == conditions(sha256):
-                way, why = profile.way, "the fastest that bonefrac check --tune measured on this machine"
+                rate = f"{profile.films_a_second:g} films a second of inference alone"
+                way, why = profile.way, f"the fastest that bonefrac check --tune measured on this machine: {rate}"
             elif profile is not None:
                 why = "the usual way: processor, cores or backends are not those that were measured; tune again"
         except ValueError as error:
             why = warning = f"{error}, so the model runs in the usual way: type  bonefrac check --tune  again"
+    if asked := [f"{name} {count}" for name, count in (("workers", workers), ("batch", batch_size)) if count]:
+        why = f"{' and '.join(asked)} as was asked for; else {why}"
     way = replace(way, workers=workers or way.workers, batch_size=batch_size or way.batch_size)
     share = Share(way.workers or cores, way.threads)
     model = Model(folder, device=way.device, precision=precision, share=share, beside=beside)

@@ -145,3 +145,35 @@ def test_tuning_tries_a_gpu_with_its_one_batch(
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     ways = [way for way in tune(flagship, seconds=0).rates if way.device == "cuda"]
     assert [(way.workers, way.batch_size) for way in ways] == [(2 * usable_cores(), FILMS)]
+
+
+class PlayedDirectMl(ort.InferenceSession):
+    """A CPU's session that says it is DirectML's, which takes one call at a time and no memory pattern."""
+
+    inside = 0
+
+    def __init__(self, onnx: bytes, options: Any, providers: list[Any]) -> None:
+        assert providers == ["DmlExecutionProvider"]
+        assert not options.enable_mem_pattern
+        super().__init__(onnx, options, providers=["CPUExecutionProvider"])
+
+    def get_providers(self) -> list[str]:
+        return ["DmlExecutionProvider", "CPUExecutionProvider"]
+
+    def run(self, *args: Any, **kwargs: Any) -> Any:
+        PlayedDirectMl.inside += 1
+        assert PlayedDirectMl.inside == 1
+        found = super().run(*args, **kwargs)
+        PlayedDirectMl.inside -= 1
+        return found
+
+
+def test_directml_is_called_by_one_worker_at_a_time(monkeypatch: pytest.MonkeyPatch, flagship: Path) -> None:
+    monkeypatch.setattr(ort, "InferenceSession", PlayedDirectMl)
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["DmlExecutionProvider", "CPUExecutionProvider"])
+    on_directml = Model(flagship, device="directml")
+    films, _ = on_directml.golden()
+    expected = on_directml.predict(films).probability
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(on_directml.predict, [films] * 8):
+            assert np.array_equal(found.probability, expected)

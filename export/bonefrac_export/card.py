@@ -16,9 +16,15 @@ _FLAGSHIP = [
     "Learned from hands, legs, hips and shoulders of one collection. Spine, skull, chest and ribs are"
     " unknown to it, and so is how well it does on films from elsewhere.",
     "The operating points, the calibration of the probability and the region level were chosen on the very fold"
-    " that the figures are from; sensitivity, specificity and hit rate are a little too good. AUROC is not affected.",
-    "Only AUROC's interval is drawn over groups: those of sensitivity, specificity and hit rate count films as"
-    " independent, and are too narrow. AUROC was watched on this fold during training; no epoch was chosen by it.",
+    " that the figures are from; sensitivity, specificity and hit rate are a little too good. AUROC does not depend on"
+    " them.",
+    "AUROC was watched on this fold during training; no epoch was chosen by it. But how many cells' mean the score is,"
+    " how a region is drawn, and that two trainings' weights are averaged was settled with a look at this fold among"
+    " others: every figure may be a little too good.",
+    "Intervals that are not drawn over groups count films as independent, and are too narrow.",
+    "A film with a fracture that is set aside as unlike has no probability, and is in no sensitivity.",
+    "The photographs, the noise, the screen and the chest film were looked at while the measure of likeness was"
+    " devised; the other pictures were not.",
     "Inverted films (bones dark) are set aside only in part; the others get a meaningless score.",
     "How like the training films a film is was learned from one collection: films of other machines may be set aside,"
     " and pictures of other things may pass.",

@@ -68,6 +68,8 @@ def figures(measured: dict[str, Any], *, heatmap: bool) -> dict[str, str]:
         "films": f"{measured['films']}, {measured['fractured']} with a fracture, in {measured['groups']} groups",
         "AUROC": f"{shown(measured['ranking']['auroc'])}, bootstrap over groups",
     }
+    at = measured["ranking"]["sensitivity_at_specificity_0.90"]
+    found["sensitivity at a specificity of 0.90"] = f"{shown(at)}, bootstrap over groups"
     for name in ("specific", "sensitive"):
         for figure in ("sensitivity", "specificity"):
             found[f"{figure} at the {name} point"] = shown(measured["points"][name][figure])

@@ -13,14 +13,17 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from bonefrac.errors import BonefracError
+from bonefrac.decode import decode
+from bonefrac.errors import BonefracError, FilmError, NotAnalysed, UsageError
+from bonefrac.header import read_header
 from bonefrac.machine import usable_cores
 from bonefrac.model import Manifest, Model, OperatingPoints
+from bonefrac.preprocess import to_input
 from bonefrac_benchmarks.accuracy import Films, judge, predict_all
 from bonefrac_benchmarks.accuracy_run import PREVALENCES, Accuracy, accuracy_of
 from bonefrac_benchmarks.split import Split
 from bonefrac_export.evaluate import figures, operating_points, region_level, wilson
-from bonefrac_export.films import files_in, load_pictures
+from bonefrac_export.films import files_in
 from bonefrac_export.gates import agreement_of
 
 _FAMILIAR = 0.99  # of the validation films are like enough to the training films to be analysed
@@ -74,13 +77,42 @@ def set_limit(folder: Path, manifest: Manifest, films: Films, unlike: Path | Non
         of_drawn = familiarity(golden["pixels"])
     if of_drawn.min() < limit:
         raise BonefracError(f"drawn films would be set aside as unlike: {of_drawn} where the limit is {limit}")
-    measured = {"validation films set aside as unlike": wilson(int((of_films < limit).sum()), len(of_films))}
+    aside = of_films < limit
+    measured = {
+        "validation films set aside as unlike": f"{wilson(int(aside.sum()), len(aside))}; of those with a fracture"
+        f" {int((aside & films.fractured).sum())} of {int(films.fractured.sum())}"
+    }
     turned = familiarity(255 - films.pixels)
     measured["the same films inverted, set aside"] = wilson(int((turned < limit).sum()), len(turned))
-    if unlike is not None:
-        of_others = familiarity(load_pictures(files_in(unlike), manifest.input))
-        measured["pictures of other things, set aside"] = wilson(int((of_others < limit).sum()), len(of_others))
+    for kind, paths in {} if unlike is None else _kinds(unlike).items():
+        gone = sum(1 for path in paths if (shown := _shown(path, manifest)) is None or familiarity(shown)[0] < limit)
+        measured[f"{kind}, set aside"] = wilson(gone, len(paths))
     return replace(manifest, familiarity_limit=limit, figures={**manifest.figures, **measured})
+
+
+def _kinds(folder: Path) -> dict[str, list[Path]]:
+    """The pictures below a folder by what they show: the name of the folder that each lies in."""
+    kinds: dict[str, list[Path]] = {}
+    for path in files_in(folder):
+        kinds.setdefault("pictures of other things" if path.parent == folder else path.parent.name, []).append(path)
+    return kinds
+
+
+def _shown(path: Path, manifest: Manifest) -> NDArray[np.uint8] | None:
+    """A picture as the model sees it, (1, height, width, 1); None where it is set aside before that, blank or coloured.
+    Raises UsageError where it cannot be read."""
+    try:
+        data = path.read_bytes()
+        read_header(data)
+    except (FilmError, OSError) as error:
+        raise UsageError(f"{path}: is no picture that can be used: {error}") from error
+    try:
+        film = decode(data, long_side=manifest.input.long_side)
+    except NotAnalysed:
+        return None
+    except FilmError as error:
+        raise UsageError(f"{path}: {error}") from error
+    return to_input(film, manifest.input)[0][None]
 
 
 def choose(folder: Path, manifest: Manifest, films: Films, points: OperatingPoints | None, name: str) -> Manifest:

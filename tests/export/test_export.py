@@ -159,7 +159,9 @@ def test_the_limit_lets_99_of_100_validation_films_pass(exported: Path, data: Pa
     films = [film for film in read_labelled(data) if film.fold == 3]
     pixels = np.stack([to_input(decode(film.path.read_bytes(), long_side=SIZE), SPEC)[0] for film in films])
     assert 0 < model.manifest.familiarity_limit <= np.quantile(model.predict(pixels).familiarity, 0.01)
-    assert model.manifest.figures["validation films set aside as unlike"].endswith("0 of 12")
+    assert model.manifest.figures["validation films set aside as unlike"].endswith(
+        "0 of 12; of those with a fracture 0 of 6"
+    )
     assert "the same films inverted, set aside" in model.manifest.figures
 
 
@@ -170,7 +172,11 @@ def test_pictures_of_other_things_are_counted(exported: Path, data: Path, tmp_pa
     cv2.imwrite(str(others / "noise.png"), noise)
     shutil.copy(next((data / "images").iterdir()), others / "film.png")
     seen = load_films([film for film in read_labelled(data) if film.fold == 3], SPEC)
+    (others / "frames").mkdir()
+    cv2.imwrite(str(others / "frames" / "blank.png"), np.full((300, 300), 7, np.uint8))
+    cv2.imwrite(str(others / "frames" / "blue.png"), np.full((300, 300, 3), (255, 60, 0), np.uint8))
     counted = set_limit(exported, Model(exported).manifest, seen, others)
+    assert counted.figures["frames, set aside"].endswith("2 of 2")
     assert counted.figures["pictures of other things, set aside"].endswith("1 of 2")
     (others / "letter.txt").write_text("Dear colleague")
     with pytest.raises(UsageError, match="no picture"):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from bonefrac_training.cross_validation import cross_validation
 from bonefrac_training.table import ORDER, table
 
 ROOT = Path(__file__).parents[2]
@@ -16,6 +17,12 @@ RUNS = sorted(path.parent for path in (ROOT / "training" / "histories").glob("*/
 
 def test_the_readme_shows_the_table_of_the_committed_runs() -> None:
     assert table(RUNS) in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_readme_shows_the_folds() -> None:
+    first = sorted((ROOT / "training" / "folds").glob("320-*")) + [ROOT / "training" / "histories" / "flagship-320"]
+    assert len(first) == 4
+    assert cross_validation(first) in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_every_network_was_trained() -> None:

@@ -24,6 +24,7 @@ pytest.importorskip("skimage", reason='needs the extra: pip install ".[train]"')
 from bonefrac.synthetic import draw_radiograph
 from bonefrac_training.audit import AuditSettings, audit
 from bonefrac_training.cli import main
+from bonefrac_training.split import read_split
 
 Pixels = np.ndarray[Any, Any]
 Encode = Callable[..., bytes]
@@ -106,9 +107,15 @@ def test_a_clean_folder_is_called_clean(films: Path) -> None:
     assert told["majority_accuracy"] == 0.5
     assert told["classes"] == {"fractured": "fractured", "not fractured": "normal"}
     assert told["features"]["films"] == {"fractured": 6, "normal": 6}
+    assert 0 < told["seconds"] < 600
+    assert (told["counts"]["in_split"], told["counts"]["left_out"], told["left_out_for"]) == (60, 0, {})
     page = (films.with_name("out") / "audit.html").read_text()
     assert "Nothing was found" in page
     assert page.count('alt="bone contours"') == 4
+    assert page.count("0.33 tells as much as 0.67") == 2
+    assert page.count(">0.0 %<") == 2, "the bars lack their scale"
+    assert "no label" not in page
+    assert "Likeness" not in page
     assert not re.search(OUTSIDE, page), "the page needs another file"
 
 
@@ -181,7 +188,16 @@ def test_opposite_labels_are_reported_and_left_out(films: Path, as_file: Encode)
     assert run(films).exit_code == 1
     findings = found(films)
     assert sets(findings["label conflict"]) == {frozenset({name_of(0), "train/not fractured/same.png"})}
-    assert findings["label conflict"]["items"][0]["text"] == "same bytes"
+    assert findings["label conflict"]["items"][0]["text"] == (
+        f"train/not fractured/same.png has the same bytes as {name_of(0)}"
+    )
+    told = findings["label conflict of copies"]["items"][0]["text"]
+    assert re.fullmatch(rf"{name_of(1)} is a copy of train/fractured/again.jpg, likeness (0\.9\d|1\.00)", told)
+    assert report(films)["left_out_for"] == {"a copy bears the other label": 4}
+    page = (films.with_name("out") / "audit.html").read_text()
+    assert "Likeness is the correlation" in page
+    assert "4: a copy bears the other label" in page
+    assert told in page
     assert sets(findings["label conflict of copies"]) == {frozenset({name_of(1), "train/fractured/again.jpg"})}
     assert {row["image"] for row in split_table(films)} == {name_of(seed) for seed in range(2, 60)}
 
@@ -265,11 +281,75 @@ def test_one_class_and_a_rare_class_are_told(tmp_path: Path, as_file: Encode) ->
         put(films / "fractured" / f"{seed}.png", as_file(".png", pixels_of(seed)))
     assert run(films).exit_code == 1
     assert "No film is normal" in {finding["title"] for finding in report(films)["findings"]}
-    assert found(films)["folds"]["title"] == "5 folds cannot be made: 0 groups of normal films"
+    assert "serious: 5 folds cannot be made of 0 groups of normal films: split.csv is empty" in run(films).output
     assert split_table(films) == []
     put(films / "normal" / "1.png", as_file(".png", pixels_of(1)))
-    assert run(films).exit_code == 0
+    assert run(films).exit_code == 1
+    assert [finding["title"] for finding in report(films)["findings"] if finding["severity"] == "serious"] == [
+        "5 folds cannot be made of 1 group of normal films: split.csv is empty"
+    ]
     assert "95.8%" in found(films)["balance"]["meaning"]
+    put(films / "normal" / "3.png", as_file(".png", pixels_of(3)))
+    assert run(films).exit_code == 1
+    assert found(films)["folds"]["advice"] == "Ask for 2 with --folds, or bring more films."
+    assert run(films, "--folds", "2").exit_code == 0
+    assert len(split_table(films)) == 25
+
+
+def test_a_folder_where_nothing_is_readable_is_told(tmp_path: Path, as_file: Encode) -> None:
+    films = tmp_path / "films"
+    for number in range(6):
+        blank = as_file(".png", np.full((200, 160), 9 * number, np.uint8))
+        put(films / ("fractured" if number % 2 else "normal") / f"{number}.png", blank if number else b"")
+    result = run(films, "--features", "6")
+    assert result.exit_code == 1
+    assert "6 files cannot be read" in result.output
+    assert (films.with_name("out") / "audit.html").exists()
+    assert report(films)["counts"]["readable"] == 0
+
+
+def test_turned_copies_across_stated_splits_are_reported(tmp_path: Path, as_file: Encode) -> None:
+    """Splits that data.yaml alone names, and folders that are called after sets."""
+    yolo, sets_of = tmp_path / "yolo" / "films", tmp_path / "sets" / "films"
+    for seed in range(20):
+        part, pixels = ("b", np.rot90(pixels_of(0)).copy()) if seed == 18 else ("a", pixels_of(seed))
+        put(yolo / "images" / part / f"{seed}.png", as_file(".png", pixels))
+        put(yolo / "labels" / part / f"{seed}.txt", b"0 .5 .5 .2 .1" if seed % 2 == 0 else b"")
+        split, label = {"a": "training_set", "b": "test_set"}[part], "fractured" if seed % 2 == 0 else "normal"
+        put(sets_of / split / label / f"{seed}.png", as_file(".png", pixels))
+    put(yolo / "data.yaml", b"train: images/a\nval: images/b\nnames: [fracture]\n")
+    for films, pair in ((yolo, {"images/a/0.png", "images/b/18.png"}),
+                        (sets_of, {"training_set/fractured/0.png", "test_set/fractured/18.png"})):  # fmt: skip
+        assert run(films).exit_code == 1
+        leak = found(films)["split leak"]
+        assert leak["severity"] == "serious"
+        assert sets(leak) == {frozenset(pair)}
+        assert "turned by 90°, likeness" in leak["items"][0]["text"]
+
+
+def test_the_boxes_of_any_layout_lie_beside_the_split(tmp_path: Path, as_file: Encode) -> None:
+    films = tmp_path / "films"
+    for seed in range(20):
+        put(films / "images" / f"{seed}.png", as_file(".png", pixels_of(seed)))
+        put(films / "labels" / f"{seed}.txt", b"0 .5 .5 .2 .1" if seed % 2 == 0 else b"")
+    put(films / "labels" / "2.txt", b"0 .5 .5 .2 .1\n0 .999 .5 .01 .1\n0 150 150 30 30\n1 .5 .5 .2 .1")
+    put(films / "data.yaml", b"names: [fracture, metal]\n")
+    assert run(films).exit_code == 0
+    with open(films.with_name("out") / "boxes.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["image_id", "x_min", "y_min", "x_max", "y_max"]
+    height, width = pixels_of(0).shape
+    assert [float(edge) for edge in list(rows[0].values())[1:]] == pytest.approx(
+        [0.4 * width, 0.45 * height, 0.6 * width, 0.55 * height], abs=0.05)  # fmt: skip
+    assert {row["image_id"] for row in rows} == {f"images/{seed}.png" for seed in range(0, 20, 2)}
+    assert {row["image_id"] for row in rows} <= {row["image"] for row in split_table(films)}
+    of_two = [row for row in rows if row["image_id"] == "images/2.png"]
+    assert [row["x_max"] for row in of_two] == ["108.0", "180"]
+    split = read_split(films, 0, table=films.with_name("out") / "split.csv")
+    assert {film.path.name: len(film.boxes) for film in (*split.train, *split.validation) if film.boxes} == {
+        f"{seed}.png": 2 if seed == 2 else 1 for seed in range(0, 20, 2)
+    }
+    assert sets(found(films)["boxes"]) == {frozenset({"images/2.png"})}
 
 
 # --- refusals --------------------------------------------------------------------------------------------------

@@ -162,6 +162,10 @@ def test_unreadable_files_with_the_same_bytes_are_paired(
     assert [(pair.first, pair.second, pair.kind) for pair in find_pairs(facts)] == [(0, 1, "bytes")]
 
 
+def test_empty_files_are_no_copies_of_one_another(tmp_path: Path) -> None:
+    assert find_pairs(facts_of(tmp_path, a__jpg=b"", b__png=b"")) == []
+
+
 def test_facts_are_those_of_the_upright_film(tmp_path: Path, jpeg: bytes, with_exif: Callable[..., bytes]) -> None:
     upright, turned = facts_of(tmp_path, a__jpg=jpeg, b__jpg=with_exif(jpeg, 6))
     assert (upright.width, upright.height) == (turned.height, turned.width) == (380, 500)

@@ -17,6 +17,8 @@ from sklearn.metrics import roc_auc_score
 pytest.importorskip("skimage", reason='needs the extra: pip install ".[train]"')
 
 from bonefrac.header import Header
+from bonefrac_benchmarks.statistics import auroc as auroc_of_draws
+from bonefrac_benchmarks.statistics import by_group
 from bonefrac_training.catalogue import Film, Label
 from bonefrac_training.facts import Facts
 from bonefrac_training.features import (
@@ -28,7 +30,7 @@ from bonefrac_training.features import (
     open_film,
     pick,
 )  # fmt: skip
-from bonefrac_training.shortcuts import auroc, levels, numbers, predictability, wilson
+from bonefrac_training.shortcuts import auroc, levels, numbers, predictability
 
 Pixels = np.ndarray[Any, Any]
 EMPTY = np.zeros((0, 0), np.uint8)
@@ -53,7 +55,7 @@ def alone(facts: Sequence[Facts]) -> list[str]:
 
 
 def telling(facts: Sequence[Facts]) -> set[tuple[str, str]]:
-    return {(one.fact, one.level) for one in levels(facts) if one.telling}
+    return {(one.fact, one.level) for one in levels(facts, alone(facts)) if one.telling}
 
 
 def test_a_clean_set_has_no_shortcut() -> None:
@@ -81,7 +83,7 @@ def test_truncated_negatives_are_a_shortcut() -> None:
     assert found is not None
     assert found.low > 0.6
     assert telling(facts) == {("readable", "yes"), ("readable", "no")}
-    damaged = next(one for one in levels(facts) if one.level == "no")
+    damaged = next(one for one in levels(facts, alone(facts)) if one.level == "no")
     assert (damaged.fractured, damaged.share, damaged.low) == (0, 0, 0)
 
 
@@ -120,7 +122,7 @@ def test_too_few_films_give_no_figure() -> None:
 def test_the_auroc_lies_in_its_interval_and_is_the_known_one(seed: int) -> None:
     rng = np.random.default_rng(seed)
     truth, scores = rng.random(60) < 0.4, rng.random(60)
-    found = auroc(truth, scores, [str(n) for n in range(60)], resamples=60)
+    found = auroc(truth, scores, [str(n) for n in range(60)])
     assert found.value == pytest.approx(roc_auc_score(truth, scores))
     assert 0 <= found.low <= found.value <= found.high <= 1
 
@@ -133,11 +135,23 @@ def test_groups_widen_the_interval() -> None:
     assert groups.high - groups.low > 2 * (films.high - films.low)
 
 
-def test_wilsons_interval_is_the_published_one() -> None:
-    """Newcombe, Stat. Med. 17, 857 (1998), table I: 81 of 263 gives 0.2553 to 0.3662."""
-    assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=1e-4)
-    assert wilson(0, 20) == pytest.approx((0, 0.1611), abs=1e-4)
-    assert wilson(0, 0) == (0, 1)
+def test_the_interval_is_the_houses_own_however_many_films_there_are() -> None:
+    """The draws are judged in parts, and nothing changes by it."""
+    rng = np.random.default_rng(0)
+    truth, scores, groups = rng.random(5000) < 0.4, rng.random(5000), [str(n // 2) for n in range(5000)]
+    assert auroc(truth, scores, groups) == by_group(lambda weights: auroc_of_draws(truth, scores, weights), groups)
+
+
+def test_copies_and_films_of_one_patient_count_once() -> None:
+    """Of 10 truncated films that are all normal, 5 times each, no more is known than of 10."""
+    facts = [fact(n, label, problem="cut short" if 40 <= n < 90 else "") for n, label in enumerate(labels())]
+    facts = [one if one.readable else fact(n, "normal", problem="cut short") for n, one in enumerate(facts)]
+    groups = [f"copy {n // 5}" if 40 <= n < 90 else str(n) for n in range(120)]
+    assert ("readable", "no") in telling(facts)
+    damaged = next(one for one in levels(facts, groups) if one.level == "no")
+    assert (damaged.films, damaged.fractured, damaged.telling) == (10, 0, False)
+    assert not [one for one in levels(facts, ["a"] * 60 + ["b"] * 60) if one.telling]
+    assert levels([], []) == []
 
 
 # --- features --------------------------------------------------------------------------------------------------

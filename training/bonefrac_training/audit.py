@@ -17,15 +17,16 @@ import numpy as np
 from bonefrac import __version__
 from bonefrac.errors import OutputError
 from bonefrac.sinks import atomic, printable
+from bonefrac_benchmarks.statistics import Interval
 from bonefrac_training.audit_page import write_page
 from bonefrac_training.catalogue import Collection
 from bonefrac_training.facts import Facts, gather
 from bonefrac_training.features import FeaturePage, feature_page
-from bonefrac_training.findings import Case, Finding, find_all
+from bonefrac_training.findings import Case, Finding, find_all, fits, most_serious_first
 from bonefrac_training.folds import make_folds, make_groups
 from bonefrac_training.layouts import read_collection
 from bonefrac_training.rotations import find_pairs
-from bonefrac_training.shortcuts import Interval, levels, numbers, predictability
+from bonefrac_training.shortcuts import levels, numbers, predictability
 
 INPUT_SIDES = (224, 320, 448, 640)  # px that networks are usually given
 
@@ -61,7 +62,7 @@ class Audit:
 
 
 def audit(settings: AuditSettings) -> Audit:
-    """Audit a folder and write audit.json, audit.html and split.csv into `out`.
+    """Audit a folder and write audit.json, audit.html, split.csv and boxes.csv into `out`.
 
     Raises UsageError where the folder cannot be understood, OutputError where `out` cannot be written or lies in it.
     """
@@ -78,6 +79,8 @@ def audit(settings: AuditSettings) -> Audit:
             file.write(json.dumps(summary, indent=1, ensure_ascii=False).encode("utf-8", "backslashreplace"))
         with atomic(settings.out / "split.csv") as file:
             file.write(split_table(result).encode("utf-8", "surrogateescape"))
+        with atomic(settings.out / "boxes.csv") as file:
+            file.write(box_table(result).encode("utf-8", "surrogateescape"))
         write_page(settings.out / "audit.html", result.case, result.findings, summary)
     except OSError as error:
         raise OutputError(f"{settings.out}: cannot be written: {error.strerror}; name another with --out") from error
@@ -96,15 +99,16 @@ def judge(collection: Collection, facts: Sequence[Facts], settings: AuditSetting
     inside = [facts[place] for place in used]
     their_groups = [groups[place] for place in used]
     shortcut = predictability(inside, their_groups, seed=settings.seed)
-    case = Case(collection, facts, pairs, groups, shortcut, levels([facts[place] for place in known]))
+    level = levels([facts[place] for place in known], [groups[place] for place in known])
+    case = Case(collection, facts, pairs, groups, shortcut, level)
     findings = find_all(case)
     left_out = leave_out(case)
     kept = [place for place in range(len(facts)) if place not in left_out]
     fold, complaint = propose_folds(case, kept, settings)
     if complaint:
-        findings.append(complaint)
+        findings = most_serious_first([*findings, complaint])
     page = feature_page(facts, groups, each=settings.features, seed=settings.seed) if settings.features else None
-    return Audit(case, findings, fold, left_out, numbers(inside, their_groups, seed=settings.seed), page)
+    return Audit(case, findings, fold, left_out, numbers(inside, their_groups), page)
 
 
 def leave_out(case: Case) -> dict[int, str]:
@@ -132,9 +136,11 @@ def propose_folds(case: Case, kept: Sequence[int], settings: AuditSettings) -> t
     for label in ("fractured", "normal"):
         there = len({group for group, place in zip(groups, kept, strict=True) if case.label(place) == label})
         if there < settings.folds:
+            groups_there = f"{there} group{'' if there == 1 else 's'} of {label} films"
             return {}, Finding(
-                "folds", "notable", f"{settings.folds} folds cannot be made: {there} groups of {label} films",
-                "Each fold needs films of both classes, and a group stays whole.", "Ask for fewer with --folds.",
+                "folds", "serious", f"{settings.folds} folds cannot be made of {groups_there}: split.csv is empty",
+                "Each fold needs films of both classes, and a group stays whole.",
+                f"Ask for {there} with --folds, or bring more films." if there > 1 else "Bring more films.",
             )  # fmt: skip
     films = [case.facts[place].film for place in kept]
     strata = [(film.label, f"{film.label} {film.region}") for film in films]
@@ -148,6 +154,20 @@ def split_table(result: Audit) -> str:
     writer.writerow(["image", "label", "group", "fold"])
     for place, fold in result.fold.items():
         writer.writerow([result.case.facts[place].film.name, result.case.label(place), result.case.groups[place], fold])
+    return text.getvalue()
+
+
+def box_table(result: Audit) -> str:
+    """boxes.csv for split.csv, with its names of images: x_min, y_min, x_max, y_max of each fracture, in pixels of the
+    file, cut off at its edge. Boxes that do not fit their film were told, and are left out."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["image_id", "x_min", "y_min", "x_max", "y_max"])
+    for fact in (result.case.facts[place] for place in result.fold if result.case.label(place) == "fractured"):
+        limits = (fact.width, fact.height) * 2
+        for box in (box for box in fact.boxes if fits(fact, *box)):
+            edges = [round(min(max(0.0, edge), limit), 1) for edge, limit in zip(box, limits, strict=True)]
+            writer.writerow([fact.film.name, *edges])
     return text.getvalue()
 
 
@@ -169,6 +189,7 @@ def summarise(result: Audit, settings: AuditSettings, *, seconds: float) -> dict
             "files": len(facts), "readable": sum(fact.readable for fact in facts),
             **{str(label): count for label, count in labels.items()},
             "in_use": sum(fact.film.use for fact in facts), "groups": len(set(case.groups)),
+            "in_split": len(result.fold), "left_out": len(result.left_out),
         },
         "majority_accuracy": round(max(used.values(), default=0) / known, 4) if known else None,
         "splits": _table((f.film.split or "none", f.film.label) for f in facts),
@@ -183,6 +204,7 @@ def summarise(result: Audit, settings: AuditSettings, *, seconds: float) -> dict
         "findings": [_plain(finding, names) for finding in result.findings],
         "pairs": [{**asdict(p), "first": names[p.first], "second": names[p.second]} for p in case.pairs],
         "folds": _table((f"fold {fold}", case.label(place)) for place, fold in result.fold.items()),
+        "left_out_for": dict(Counter(result.left_out.values()).most_common()),
         "left_out": {names[place]: why for place, why in sorted(result.left_out.items())},
         "features": asdict(result.features) if result.features else None,
         "seconds": round(seconds, 1),

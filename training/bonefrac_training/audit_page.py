@@ -44,15 +44,18 @@ def _shown(case: Case, finding: Finding) -> dict[str, object]:
     return {
         "finding": finding,
         "items": [_pictured(case, item) for item in pictured],
-        "lines": [" — ".join(filter(None, (item.text, _names(case, item)))) for item in rest[:_MOST_LINES]],
+        "lines": [_line(case, item) for item in rest[:_MOST_LINES]],
         "hidden": max(0, len(rest) - _MOST_LINES),
     }
 
 
-def _names(case: Case, item: Item) -> str:
+def _line(case: Case, item: Item) -> str:
+    """What is said of an item, and its films where that does not name them."""
     names = [printable(case.facts[place].film.name) for place in item.places]
+    if all(name in item.text for name in names):
+        return item.text
     more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-    return ", ".join(names[:_MOST_NAMES]) + more
+    return " — ".join(filter(None, (item.text, ", ".join(names[:_MOST_NAMES]) + more)))
 
 
 def _pictured(case: Case, item: Item) -> dict[str, object]:

@@ -74,7 +74,7 @@ def same_content(facts: Sequence[Facts]) -> list[Pair]:
     paired with the first, so that `unite` gives the groups."""
     by_bytes, by_pixels = defaultdict[str, list[int]](list), defaultdict[str, list[int]](list)
     for place, fact in enumerate(facts):
-        if fact.sha256:
+        if fact.size:  # empty files are no copies of one another
             by_bytes[fact.sha256].append(place)
     for first, *_ in by_bytes.values():
         if facts[first].readable:

@@ -15,8 +15,9 @@ from tqdm import tqdm
 
 from bonefrac.decode import decode
 from bonefrac.preprocess import to_8_bit
+from bonefrac_benchmarks.statistics import Interval
 from bonefrac_training.facts import Facts
-from bonefrac_training.shortcuts import Interval, auroc
+from bonefrac_training.shortcuts import auroc
 
 SIDE = 512  # px, the long side that features are measured at
 _GREYS = 32  # levels of the co-occurrence matrix
@@ -148,7 +149,7 @@ def pick(facts: Sequence[Facts], each: int, *, seed: int = 1) -> list[int]:
 def feature_page(facts: Sequence[Facts], groups: Sequence[str], *, each: int, seed: int = 1) -> FeaturePage | None:
     """The features of at most `each` films of each class; None where a class has fewer than five."""
     places = pick(facts, each, seed=seed)
-    truth = np.array([facts[n].film.label == "fractured" for n in places])
+    truth = np.array([facts[n].film.label == "fractured" for n in places], np.bool_)
     if min(truth.sum(), (~truth).sum()) < 5:
         return None
     found = [measure(open_film(facts[n])) for n in tqdm(places, desc="features", mininterval=1)]
@@ -159,7 +160,7 @@ def feature_page(facts: Sequence[Facts], groups: Sequence[str], *, each: int, se
         fractured, normal = (
             tuple(map(float, np.percentile(column[side], (5, 25, 50, 75, 95)))) for side in (truth, ~truth)
         )
-        spreads.append(Spread(name, fractured, normal, auroc(truth, column, inside, seed=seed)))
+        spreads.append(Spread(name, fractured, normal, auroc(truth, column, inside)))
     histograms = {
         title: {
             label: np.mean([getattr(one, title) for one, hit in zip(found, truth, strict=True) if hit == side], axis=0)

@@ -8,14 +8,17 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from bonefrac.sinks import printable
+from bonefrac_benchmarks.statistics import Interval
 from bonefrac_training.catalogue import Collection
 from bonefrac_training.duplicates import Pair, unite
 from bonefrac_training.facts import Facts
-from bonefrac_training.shortcuts import Interval, Level
+from bonefrac_training.shortcuts import Level
 
 Severity = Literal["serious", "notable"]
 _STRONG, _WEAK = 0.65, 0.55  # lower end of the AUROC without pixels from which it is serious, or worth a word
 _FEWEST_SHARE = 0.05
+_MOST_TOLD = 6  # copies of one film whose likeness is told
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,11 @@ def find_all(case: Case) -> list[Finding]:
         split_leaks, group_leaks, conflicts, one_class, unreadable, label_problems, shortcuts, box_problems, copies,
         polarity_guesses, unlabelled, imbalance, no_groups,
     )  # fmt: skip
-    found = [finding for judge in judges for finding in judge(case)]
+    return most_serious_first([finding for judge in judges for finding in judge(case)])
+
+
+def most_serious_first(found: Sequence[Finding]) -> list[Finding]:
+    """The serious ones first, otherwise as they are."""
     return sorted(found, key=lambda finding: finding.severity != "serious")
 
 
@@ -214,10 +221,13 @@ def shortcuts(case: Case) -> Iterable[Finding]:
     auroc = case.shortcut
     if (auroc and auroc.low > _WEAK) or telling:
         strong = bool(auroc and auroc.low > _STRONG)
-        known = f"AUROC {auroc}" if auroc else "too few films for an AUROC"
+        known = "too few films for an AUROC"
+        if auroc:
+            known = f"AUROC {auroc.value:.2f} (95 % interval {auroc.low:.2f} to {auroc.high:.2f})"
         yield Finding(
             "shortcut", _severity(strong), f"The class shows without looking at the film: {known}",
-            "File type, size, shape or damage alone tell some of the labels; a network may learn them instead of bone.",
+            "File type, size, shape or damage, alone or together, tell some of the labels; a network may learn them "
+            "instead of bone.",
             "Bring all films to one format and size before training; quote this AUROC beside the network's; best, "
             "collect both classes from the same place.",
             tuple(
@@ -232,7 +242,7 @@ def box_problems(case: Case) -> Iterable[Finding]:
     wrong = [
         Item((place,), _box_text(fact))
         for place, fact in enumerate(case.facts)
-        if fact.readable and any(not _fits(fact, *box) for box in fact.boxes)
+        if fact.readable and any(not fits(fact, *box) for box in fact.boxes)
     ]
     if wrong:
         yield Finding(
@@ -249,13 +259,14 @@ def box_problems(case: Case) -> Iterable[Finding]:
         )  # fmt: skip
 
 
-def _fits(fact: Facts, x0: float, y0: float, x1: float, y1: float) -> bool:
+def fits(fact: Facts, x0: float, y0: float, x1: float, y1: float) -> bool:
+    """Whether a box in pixels has an area and lies on the film, give or take 1 % of its longer side."""
     slack = 0.01 * max(fact.width, fact.height)
     return -slack <= x0 < x1 <= fact.width + slack and -slack <= y0 < y1 <= fact.height + slack
 
 
 def _box_text(fact: Facts) -> str:
-    boxes = "; ".join(", ".join(f"{edge:.0f}" for edge in box) for box in fact.boxes if not _fits(fact, *box))
+    boxes = "; ".join(", ".join(f"{edge:.0f}" for edge in box) for box in fact.boxes if not fits(fact, *box))
     return f"{boxes} on {fact.width} x {fact.height} px"
 
 
@@ -322,16 +333,22 @@ def no_groups(case: Case) -> Iterable[Finding]:
 
 
 def how_alike(case: Case, places: Sequence[int]) -> str:
-    """How the files of one film differ, in words."""
-    said: dict[str, list[float]] = defaultdict(list)
-    for pair in case.pairs_among(places):
-        said[{"bytes": "same bytes", "pixels": "same pixels"}.get(pair.kind, pair.turn)].append(pair.likeness)
-    parts = []
-    for text, likeness in said.items():
-        least = "at least " if len(likeness) > 1 else ""
-        parts.append(
-            text
-            + (f", likeness {least}{min(likeness):.2f}" if min(likeness) < 1 else "")
-            + (f" ({len(likeness)} pairs)" if len(likeness) > 1 else "")
-        )
-    return "; ".join(parts)
+    """How the files of one film are the same, in words: as few pairs as connect them all, the most alike."""
+    told: list[str] = []
+    connected = {place: place for place in places}
+    for pair in sorted(case.pairs_among(places), key=lambda pair: -pair.likeness):
+        first, second = connected[pair.first], connected[pair.second]
+        if first != second:
+            connected = {place: first if root == second else root for place, root in connected.items()}
+            told.append(_relation(pair, *(printable(case.facts[n].film.name) for n in (pair.first, pair.second))))
+        if len(told) == _MOST_TOLD:
+            break
+    more = len(places) - 1 - len(told)
+    return "; ".join(told) + (f"; and {more} more" if more else "")
+
+
+def _relation(pair: Pair, first: str, second: str) -> str:
+    if pair.kind != "copy":
+        return f"{second} has the same {pair.kind} as {first}"
+    turned = f"a copy of {first}" if pair.turn == "as it is" else f"{first} {pair.turn}"
+    return f"{second} is {turned}, likeness {pair.likeness:.2f}"

@@ -10,33 +10,24 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import fisher_exact
 from sklearn.ensemble import RandomForestClassifier
-from sklearn.metrics import roc_auc_score
 
+from bonefrac_benchmarks.statistics import Interval, by_group, wilson
+from bonefrac_benchmarks.statistics import auroc as auroc_of_draws
 from bonefrac_training.facts import Facts
 from bonefrac_training.folds import make_folds
 
 Values = NDArray[np.float64]
-_FOLDS, _RESAMPLES, _FEWEST = 5, 300, 20
+_FOLDS, _FEWEST = 5, 20
+_AT_ONCE = 2**22  # weights that are judged together: 32 MB
 _TELLING = 0.001  # Fisher's exact p; small, for some forty levels are looked at
 
 
 @dataclass(frozen=True)
-class Interval:
-    """An estimate with the 2.5th and 97.5th percentile of a bootstrap over groups."""
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.value:.2f} (95 % interval {self.low:.2f} to {self.high:.2f})"
-
-
-@dataclass(frozen=True)
 class Level:
-    """One value of one fact: how many films have it, and the share of fractures with its 95 % interval (Wilson).
+    """One value of one fact: how many films have it, one film a group, for copies and films of one patient say the same
+    again, and the share of fractures with its 95 % interval (Wilson).
 
-    `telling`: among the other films the share is another (Fisher's exact test, p < 0.001).
+    `telling`: among the other films, again one a group, the share is another (Fisher's exact test, p < 0.001).
     """
 
     fact: str
@@ -84,7 +75,7 @@ def predictability(facts: Sequence[Facts], groups: Sequence[str], *, seed: int =
             return None
         forest = RandomForestClassifier(60, max_depth=5, min_samples_leaf=5, random_state=seed, class_weight="balanced")
         scores[~train] = forest.fit(table[train], fractured[train]).predict_proba(table[~train])[:, 1]
-    return auroc(fractured, scores, groups, seed=seed)
+    return auroc(fractured, scores, groups)
 
 
 def _table(facts: Sequence[Facts]) -> Values:
@@ -96,58 +87,48 @@ def _table(facts: Sequence[Facts]) -> Values:
     return np.array(columns, np.float64).T
 
 
-def auroc(
-    truth: NDArray[np.bool_], scores: Values, groups: Sequence[str], *, seed: int = 1, resamples: int = _RESAMPLES
-) -> Interval:
-    """The AUROC of scores with a bootstrap interval that draws whole groups."""
-    names = {group: place for place, group in enumerate(dict.fromkeys(groups))}
-    rows = np.array([names[group] for group in groups])
-    rng = np.random.default_rng(seed)
-    drawn: list[float] = []
-    for _ in range(resamples):
-        weight = np.bincount(rng.integers(0, len(names), len(names)), minlength=len(names))[rows]
-        if weight[truth].sum() and weight[~truth].sum():
-            drawn.append(float(roc_auc_score(truth, scores, sample_weight=weight)))
-    low, high = np.percentile(drawn, (2.5, 97.5)) if drawn else (0.0, 1.0)
-    return Interval(float(roc_auc_score(truth, scores)), float(low), float(high))
+def auroc(fractured: NDArray[np.bool_], scores: Values, groups: Sequence[str]) -> Interval:
+    """The AUROC of scores (n,) with its interval, drawn over groups; in parts, for a collection may be large."""
+
+    def drawn(weights: Values) -> Values:
+        parts = np.array_split(weights, 1 + weights.size // _AT_ONCE)
+        return np.concatenate([auroc_of_draws(fractured, scores, part) for part in parts])
+
+    return by_group(drawn, groups)
 
 
-def levels(facts: Sequence[Facts], *, fewest: int = 10, most: int = 6) -> list[Level]:
-    """For each fact that is not the same everywhere, its `most` most frequent values with at least `fewest` films."""
+def levels(facts: Sequence[Facts], groups: Sequence[str], *, fewest: int = 10, most: int = 6) -> list[Level]:
+    """For each fact that is not the same everywhere, its `most` most frequent values that at least `fewest` groups
+    have."""
     found: list[Level] = []
+    fractured = np.array([fact.film.label == "fractured" for fact in facts], np.bool_)
+    inside = np.array(groups, np.str_)
     for name, level in _LEVELS.items():
-        told = [fact for fact in facts if level(fact)]
-        values = np.array([level(fact) for fact in told])
-        fractured = np.array([fact.film.label == "fractured" for fact in told])
-        names, counts = np.unique(values, return_counts=True)
-        if len(names) < 2:
-            continue
-        found += [
-            _level(name, str(names[place]), values == names[place], fractured)
-            for place in np.argsort(-counts, kind="stable")[:most]
-            if counts[place] >= fewest
-        ]
+        values = np.array([level(fact) for fact in facts], np.str_)
+        names, counts = np.unique(values[values != ""], return_counts=True)
+        for one in names[np.argsort(-counts, kind="stable")[:most]] if len(names) > 1 else ():
+            sides = values == one, (values != one) & (values != "")
+            here, elsewhere = (_one_a_group(fractured[side], inside[side]) for side in sides)
+            if here[0] >= fewest:
+                found.append(_level(name, str(one), here, elsewhere))
     return found
 
 
-def _level(fact: str, level: str, here: NDArray[np.bool_], fractured: NDArray[np.bool_]) -> Level:
-    films, hits = int(here.sum()), int(fractured[here].sum())
-    low, high = wilson(hits, films)
-    others = int(fractured[~here].sum())
-    table = [[hits, films - hits], [others, int((~here).sum()) - others]]
-    return Level(fact, level, films, hits, hits / films, low, high, bool(fisher_exact(table).pvalue < _TELLING))
+def _level(fact: str, level: str, here: tuple[int, int], elsewhere: tuple[int, int]) -> Level:
+    table = [[hits, films - hits] for films, hits in (here, elsewhere)]
+    films, hits = here
+    share = wilson(hits, films)
+    telling = bool(fisher_exact(table).pvalue < _TELLING)
+    return Level(fact, level, films, hits, share.value, share.low, share.high, telling)
 
 
-def wilson(hits: int, films: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson's score interval of a share (J. Am. Stat. Assoc. 22, 209, 1927)."""
-    if not films:
-        return 0.0, 1.0
-    share, centre = hits / films, (hits + z * z / 2) / (films + z * z)
-    half = z / (films + z * z) * math.sqrt(films * share * (1 - share) + z * z / 4)
-    return max(0.0, centre - half), min(1.0, centre + half)
+def _one_a_group(fractured: NDArray[np.bool_], groups: NDArray[np.str_]) -> tuple[int, int]:
+    """How many groups there are, and how many of their first films are fractured."""
+    first = np.unique(groups, return_index=True)[1]
+    return len(first), int(fractured[first].sum())
 
 
-def numbers(facts: Sequence[Facts], groups: Sequence[str], *, seed: int = 1) -> list[tuple[str, Interval]]:
+def numbers(facts: Sequence[Facts], groups: Sequence[str]) -> list[tuple[str, Interval]]:
     """The AUROC of each number alone, over the readable films; 0.5 says nothing, and 0.1 tells as much as 0.9."""
     readable = [place for place, fact in enumerate(facts) if fact.readable]
     truth = np.array([facts[place].film.label == "fractured" for place in readable])
@@ -155,6 +136,6 @@ def numbers(facts: Sequence[Facts], groups: Sequence[str], *, seed: int = 1) -> 
     if not truth.any() or truth.all():
         return []
     return [
-        (name, auroc(truth, np.array([number(facts[place]) for place in readable]), inside, seed=seed, resamples=100))
+        (name, auroc(truth, np.array([number(facts[place]) for place in readable], np.float64), inside))
         for name, number in _NUMBERS.items()
     ]

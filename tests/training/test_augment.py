@@ -58,6 +58,16 @@ def test_no_box_no_positive_cell() -> None:
     assert heat_target(moved((), np.eye(2, 3)), 64).sum() == 0
 
 
+def test_a_fracture_whose_place_is_unknown_says_nothing_of_any_cell() -> None:
+    """A fracture with a box, one without, and a film without a fracture."""
+    label = np.array([1, 1, 0], np.float32)
+    corners = [moved(boxes, np.eye(2, 3)) for boxes in (((16, 16, 48, 48),), (), ())]
+    heat = KINDS["heatmap"].targets(label, corners, 64)["heatmap"]
+    assert set(np.unique(heat[0])) == {-1, 0, 1}
+    assert (heat[1] == -1).all()
+    assert (heat[2] == 0).all()
+
+
 @given(st.integers(0, 1000))
 def test_tones_stay_in_the_models_range(seed: int) -> None:
     toned = random_tone(np.random.default_rng(seed), np.arange(256, dtype=np.uint8).reshape(16, 16))

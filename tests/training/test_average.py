@@ -78,8 +78,15 @@ def test_what_does_not_share_a_beginning_has_no_mean(runs: list[Path], collectio
         assert not (tmp_path / "mean").exists()
 
 
+def test_a_budget_may_change_without_making_it_another_run(runs: list[Path], collection: Path, tmp_path: Path) -> None:
+    other = changed(runs[0], tmp_path / "64", budget_minutes=30)
+    assert average(AverageSettings([other, runs[1]], collection, tmp_path / "mean")).is_dir()
+
+
 def test_a_damaged_network_is_named(runs: list[Path], collection: Path, tmp_path: Path) -> None:
     broken = changed(runs[0], tmp_path / "broken")
-    (broken / "model.keras").write_text("no network")
-    with pytest.raises(UsageError, match=r"broken: its model\.keras cannot be read"):
-        average(AverageSettings([broken], collection, tmp_path / "mean"))
+    whole = (broken / "model.keras").read_bytes()
+    for damaged in (b"no network", whole[: len(whole) // 2]):
+        (broken / "model.keras").write_bytes(damaged)
+        with pytest.raises(UsageError, match=r"broken: its model\.keras cannot be read"):
+            average(AverageSettings([broken], collection, tmp_path / "mean"))

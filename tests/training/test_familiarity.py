@@ -13,6 +13,8 @@ import keras
 from keras import layers
 
 from bonefrac_training.familiarity import with_familiarity
+from bonefrac_training.films import Inputs
+from bonefrac_training.fit import _add_familiarity
 
 AXES = np.random.default_rng(0).normal(size=(3, 12))
 
@@ -65,3 +67,22 @@ def test_it_loads_without_our_code_and_does_not_depend_on_batch_mates(network: k
     together = familiarity(loaded, films)
     assert np.array_equal(together, np.concatenate([familiarity(loaded, films[at : at + 1]) for at in range(7)]))
     assert set(loaded.output) == {"logit", "familiarity"}
+
+
+@pytest.mark.parametrize("best_is_last", [True, False])
+def test_the_best_epoch_gets_it_too_and_once(best_is_last: bool, tmp_path: Path) -> None:
+    """A run that goes on writes `network.keras` anew, and may have left `best.keras` as it was."""
+    entry = keras.Input((4, 4, 1))
+    features = layers.Conv2D(8, 3, name="trunk")(entry)
+    outputs = {"logit": layers.Reshape(())(layers.GlobalAveragePooling2D()(layers.Conv2D(1, 1)(features)))}
+    plain = keras.Model(entry, outputs)
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 4, 4, 1)).astype(np.uint8)
+    films = Inputs(pixels, np.zeros(40, bool), ((),) * 40, ("",) * 40)
+    plain.save(tmp_path / "best.keras")
+    for _ in range(2):
+        plain.save(tmp_path / "network.keras")
+        _add_familiarity(tmp_path, "trunk", films, best_is_last=best_is_last)
+        for name in ("network.keras", "best.keras"):
+            found = keras.saving.load_model(tmp_path / name, compile=False, safe_mode=True)
+            assert set(found.output) == {"logit", "familiarity"}
+        assert {path.name for path in tmp_path.iterdir()} == {"network.keras", "best.keras"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -51,9 +52,12 @@ def test_a_run_leaves_all_its_files(settings: FitSettings) -> None:
     assert found["validated_on"] == {"films": 8, "fractured": 4, "groups": 2}
     assert found["bytes"] == (run / "best.keras").stat().st_size
     assert found["parameters"] == 422_305
+    last = found["last"]
+    assert (last["epoch"], last["auroc"]["value"]) == (2, pytest.approx(scores[1], abs=1e-4))
+    assert set(last) == {"epoch", "auroc", "auprc", "sensitivity_at_specificity_0.90", "validated_on"} < set(found)
     page = (run / "training.html").read_text()
-    assert page.count("<svg") == 3
-    assert len(re.findall(r'class="best"', page)) == 3
+    assert page.count("<svg") == 2
+    assert len(re.findall(r'class="best"', page)) == 2
 
 
 class Clock:
@@ -82,7 +86,9 @@ def test_the_budget_counts_all_resumed_parts_and_ends_with_validation(
     fit(replace(settings, budget_minutes=6 / 60))
     assert [(row["epoch"], row["step"]) for row in rows(run / "history.csv")] == [("1", "4"), ("2", "6")]
     assert json.loads((run / "figures.json").read_text())["minutes"] == 0.1
+    assert json.loads((run / "training.json").read_text())["budget_minutes"] == 6 / 60
     fit(settings)
+    assert json.loads((run / "training.json").read_text())["budget_minutes"] is None
     whole = fit(replace(settings, out=settings.out.with_name("whole")))
     assert [row["batch"] for row in rows(run / "steps.csv")] == [row["batch"] for row in rows(whole / "steps.csv")]
 
@@ -140,6 +146,8 @@ def test_the_readmes_two_commands_make_a_flagship(settings: FitSettings, tmp_pat
     network = keras.saving.load_model(Path(second, "network.keras"), compile=False, safe_mode=True)
     assert set(network.output) == {"logit", "heatmap", "familiarity"}
     assert network.inputs[0].shape == (None, 96, 96, 1)
+    best = keras.saving.load_model(Path(second, "best.keras"), compile=False, safe_mode=True)
+    assert set(best.output) == set(network.output)
     facts = json.loads(Path(second, "training.json").read_text())
     assert facts["began_with"]["weights"].startswith("lite.npz, sha256 ")
     assert facts["began_from"] == "ImageNet"
@@ -150,12 +158,15 @@ def test_a_network_says_what_it_began_with(collection: Path, tmp_path: Path) -> 
     weights = tmp_path / "first" / "model.keras"
     weights.parent.mkdir()
     weights.write_bytes(b"weights")
-    (weights.parent / "training.json").write_text('{"epochs": 5, "began_from": "ImageNet"}')
+    (weights.parent / "training.json").write_text('{"epochs": 5, "began_from": "ImageNet", "budget_minutes": 30}')
     facts = provenance(FitSettings(collection, tmp_path, weights=weights))
     assert facts["began_with"] == {"epochs": 5, "began_from": "ImageNet"}
     assert facts["began_from"] == "ImageNet"
     assert str(facts["weights"]).startswith("sha256 ")
     assert provenance(FitSettings(collection, tmp_path))["weights"] == "none, from scratch"
+    (weights.parent / "training.json").write_text("{")
+    with pytest.raises(UsageError, match=r"first: has no training\.json that can be read"):
+        provenance(FitSettings(collection, tmp_path, weights=weights))
     assert str(tmp_path) not in str(facts)
 
 
@@ -178,6 +189,27 @@ def test_what_cannot_be_done_is_one_sentence(words: list[str], told: str, collec
     done = CliRunner().invoke(main, ["fit", "--data", str(collection), "--out", str(tmp_path / "run"), *words])
     assert done.exit_code == 2
     assert told in " ".join(done.output.split())
+
+
+@pytest.mark.usefixtures("eager")
+def test_fractures_without_boxes_teach_the_film_and_no_place(
+    settings: FitSettings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A flagship from a table that has no boxes: told, no figure of places, and a box has nothing to be judged by."""
+    bare = tmp_path / "bare"
+    shutil.copytree(settings.data / "images", bare / "images")
+    films = [f"images/{i}.png,{'positive' if i % 2 == 0 else 'negative'},g{i // 4},{i // 32}" for i in range(40)]
+    (bare / "split.csv").write_text("\n".join(["image,label,group,fold", *films]))
+    wanted = replace(settings, data=bare, fold=1, model="flagship", epochs=1, batch_size=16)
+    run = fit(wanted)
+    assert "16 of 16 films with a fracture have no box" in capsys.readouterr().out
+    (row,) = rows(run / "history.csv")
+    assert row["peak_in_box"] == ""
+    assert 0 <= float(row["auroc"]) <= 1
+    assert "peak in box" not in (run / "training.html").read_text()
+    fit(wanted)  # NaN in a checkpoint is read again
+    with pytest.raises(UsageError, match="no fracture in fold 1 has a box"):
+        fit(replace(wanted, model="box", out=tmp_path / "box"))
 
 
 def test_a_film_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:

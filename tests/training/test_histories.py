@@ -20,7 +20,7 @@ def test_the_readme_shows_the_table_of_the_committed_runs() -> None:
 
 
 def test_the_readme_shows_the_folds() -> None:
-    first = sorted((ROOT / "training" / "folds").glob("320-*")) + [ROOT / "training" / "histories" / "flagship-320"]
+    first = [*sorted((ROOT / "training" / "folds").glob("320-*")), ROOT / "training" / "histories" / "flagship-320"]
     assert len(first) == 4
     assert cross_validation(first) in (ROOT / "README.md").read_text(encoding="utf-8")
 

@@ -20,7 +20,7 @@ pytest.importorskip("keras", reason='needs the extra: pip install ".[train]"', e
 
 import keras
 
-from bonefrac.errors import UsageError
+from bonefrac.errors import BonefracError, UsageError
 from bonefrac_training import checkpoint, trainer
 from bonefrac_training.fit import FitSettings, fit
 from bonefrac_training.networks import find
@@ -130,6 +130,30 @@ def test_another_run_is_not_gone_on_with(settings: FitSettings) -> None:
     (settings.out / checkpoint.NAME).write_bytes(b"half")
     with pytest.raises(UsageError, match="is no checkpoint"):
         fit(settings)
+
+
+def test_what_cannot_begin_anew_leaves_the_run_before_as_it_is(settings: FitSettings) -> None:
+    """Everything is checked before anything is deleted."""
+    fit(settings)
+    before = {path.name: path.read_bytes() for path in settings.out.iterdir()}
+    weights = settings.out.parent / "damaged.keras"
+    weights.write_bytes(b"no network")
+    for changes in (
+        {"weights": str(weights)}, {"weights": "imagenet"}, {"fixed_until": "no layer"}, {"batch_size": 64}, {"fold": 9}
+    ):  # fmt: skip
+        with pytest.raises(UsageError):
+            fit(replace(settings, resume=False, **changes))  # type: ignore[arg-type]
+        assert {path.name: path.read_bytes() for path in settings.out.iterdir()} == before, changes
+
+
+def test_a_run_begun_anew_leaves_nothing_of_the_one_before(settings: FitSettings) -> None:
+    """Stopped before its first epoch has ended, it must not stand beside another run's network and figures."""
+    fit(settings)
+    with pytest.raises(BonefracError, match="no number"):
+        fit(replace(settings, resume=False, learning_rate=1e38))
+    assert {path.name for path in settings.out.iterdir()} == {"training.json", "input.json", "steps.csv"}
+    fit(settings)
+    assert {path.name for path in settings.out.iterdir()} == WRITTEN
 
 
 @pytest.mark.usefixtures("eager")

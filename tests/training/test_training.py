@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
 pytest.importorskip("keras", reason='needs the extra: pip install ".[train]"', exc_type=ImportError)
 
 from bonefrac.errors import UsageError
-from bonefrac.labelled import read_labelled
+from bonefrac.labelled import LabelledFilm, read_labelled
+from bonefrac.synthetic import draw_radiograph
 from bonefrac_training.efficientnet_lite import load_imagenet
 from bonefrac_training.films import load_inputs
 from bonefrac_training.flagship import flagship, focal_loss, for_export
@@ -50,6 +55,46 @@ def test_films_are_decoded_once(collection: Path, tmp_path: Path, monkeypatch: p
     first = load_inputs(films, SIZE, tmp_path)
     monkeypatch.setattr("bonefrac_training.films.decode", None)
     assert np.array_equal(load_inputs(films, SIZE, tmp_path).pixels, first.pixels)
+
+
+def test_films_of_one_name_and_length_are_told_apart(collection: Path, tmp_path: Path) -> None:
+    """Two folders of the same names and bytes a file; then the same films by other names, which need no decoding."""
+    sets = []
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        for number in range(2):
+            film = draw_radiograph(number + 2 * (folder == "b"), fractured=False, height=130, width=110).pixels >> 4
+            plain = [cv2.IMWRITE_PNG_COMPRESSION, 0]
+            cv2.imwrite(str(tmp_path / folder / f"{number}.png"), film.astype(np.uint8), plain)
+        sets.append([LabelledFilm(p, False, 0, "", (), ()) for p in sorted((tmp_path / folder).iterdir())])
+    assert [[(f.path.name, f.path.stat().st_size) for f in films] for films in sets] == [
+        [(f.path.name, f.path.stat().st_size) for f in sets[0]]
+    ] * 2
+    first, second = (load_inputs(films, SIZE, tmp_path / "cache").pixels for films in sets)
+    assert not np.array_equal(first, second)
+    assert np.array_equal(second, load_inputs(sets[1], SIZE, tmp_path / "other").pixels)
+
+
+def test_the_same_films_elsewhere_are_not_decoded_again(
+    collection: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    films = read_labelled(collection)[:3]
+    first = load_inputs(films, SIZE, tmp_path / "cache")
+    copies = [replace(film, path=Path(shutil.copy(film.path, tmp_path / f"copy{film.path.name}"))) for film in films]
+    monkeypatch.setattr("bonefrac_training.films.decode", None)
+    assert np.array_equal(load_inputs(copies, SIZE, tmp_path / "cache").pixels, first.pixels)
+
+
+@pytest.mark.parametrize("spoil", [lambda whole: whole[: len(whole) // 2], lambda _: b"", lambda _: b"no arrays"])
+def test_a_damaged_cache_is_made_anew(spoil: Callable[[bytes], bytes], collection: Path, tmp_path: Path) -> None:
+    films = read_labelled(collection)[:3]
+    first = load_inputs(films, SIZE, tmp_path)
+    (stored,) = tmp_path.iterdir()
+    whole = stored.read_bytes()
+    stored.write_bytes(spoil(whole))
+    assert np.array_equal(load_inputs(films, SIZE, tmp_path).pixels, first.pixels)
+    assert len(stored.read_bytes()) == len(whole)
+    assert list(tmp_path.iterdir()) == [stored]
 
 
 def test_the_focal_loss_is_the_papers() -> None:

@@ -23,7 +23,7 @@ from bonefrac_training.table import interval, line, read_figures
 from bonefrac_training.trainer import predict
 
 Scores = NDArray[np.float64]
-_MAY_DIFFER = ("without", "seed")
+_MAY_DIFFER = ("without", "seed", "budget_minutes")
 _HEADER = ("left out", "AUROC", "less than with all of them")
 
 

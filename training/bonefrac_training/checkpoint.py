@@ -15,6 +15,7 @@ import numpy as np
 
 from bonefrac.errors import UsageError
 from bonefrac.sinks import atomic
+from bonefrac_training.npz import DAMAGED, open_npz
 
 NAME = "checkpoint.npz"
 
@@ -22,7 +23,7 @@ NAME = "checkpoint.npz"
 @dataclass
 class State:
     """Where a run stands. `facts`: what decides its schedule; `seconds` of training so far; `sums` of the losses over
-    the `summed` steps of this epoch; `history`, a row an epoch; `figures` of the best epoch."""
+    the `summed` steps of this epoch; `history`, a row an epoch; `figures` of the best epoch, `last` of the last."""
 
     facts: dict[str, Any]
     step: int = 0
@@ -31,6 +32,7 @@ class State:
     sums: dict[str, float] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
     figures: dict[str, Any] = field(default_factory=dict)
+    last: dict[str, Any] = field(default_factory=dict)
 
     def row_at(self, step: int) -> bool:
         """Was the network validated at this very step?"""
@@ -48,19 +50,27 @@ def save(path: Path, state: State, model: keras.Model) -> None:
 def read(path: Path) -> State:
     """Where the run in this checkpoint stands. Raises UsageError for a file that is no checkpoint."""
     try:
-        with np.load(path) as arrays:
+        with open_npz(path) as arrays:
             return State(**json.loads(str(arrays["state"])))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{path}: is no checkpoint that can be read; take it away to begin anew") from error
+    except DAMAGED as error:
+        raise _unreadable(path) from error
 
 
 def restore(path: Path, model: keras.Model, *, optimizer: bool) -> None:
-    """Give a model, and its built optimizer where asked, the values of a checkpoint."""
-    with np.load(path) as arrays:
-        parts = [("model", _variables(model)), *([("optimizer", model.optimizer.variables)] if optimizer else [])]
-        for part, variables in parts:
-            for index, variable in enumerate(variables):
-                variable.assign(arrays[f"{part}/{index}"])
+    """Give a model, and its built optimizer where asked, the values of a checkpoint. Raises UsageError for a damaged
+    one."""
+    parts = [("model", _variables(model)), *([("optimizer", model.optimizer.variables)] if optimizer else [])]
+    try:
+        with open_npz(path) as arrays:
+            for part, variables in parts:
+                for index, variable in enumerate(variables):
+                    variable.assign(arrays[f"{part}/{index}"])
+    except DAMAGED as error:
+        raise _unreadable(path) from error
+
+
+def _unreadable(path: Path) -> UsageError:
+    return UsageError(f"{path}: is no checkpoint that can be read, perhaps cut short; --restart begins anew")
 
 
 def _variables(model: keras.Model) -> list[keras.Variable]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -19,17 +20,22 @@ from bonefrac_training.augment import AUGMENTATIONS
 from bonefrac_training.batches import Batches
 from bonefrac_training.checkpoint import State
 from bonefrac_training.familiarity import add_familiarity
-from bonefrac_training.films import Inputs, load_inputs
+from bonefrac_training.films import Inputs, load_inputs, make_folder
 from bonefrac_training.fused import for_training
 from bonefrac_training.networks import Network, find
+from bonefrac_training.npz import read_npz
 from bonefrac_training.schedule import Schedule
 from bonefrac_training.split import read_split
+from bonefrac_training.table import read_facts
 from bonefrac_training.trainer import Limits, Trainer
 from bonefrac_training.weights import load_application, load_trained
 
 # what a run may change when it goes on: none of it decides what a step does
 _FREE = ("budget_minutes", "patience", "checkpoint_s", "resume")
 _NO_FACTS = ("data", "out", "weights", "split", *_FREE)
+# all that a run leaves in its folder
+_FILES = (checkpoint.NAME, "history.csv", "steps.csv", "figures.json", "training.html", "training.json", "input.json",
+          "network.keras", "best.keras", "model.keras")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,9 @@ def fit(settings: FitSettings) -> Path:
 
     There: `network.keras`, `input.json` and `training.json` for export, `best.keras`, the same of the best epoch,
     `model.keras` to go on from with other settings, `checkpoint.npz` to go on with these; `history.csv` with a row an
-    epoch, `steps.csv` with one a step, `figures.json` and `training.html`. Raises UsageError for what cannot be done.
+    epoch, `steps.csv` with one a step, `figures.json` and `training.html`. Decoded films are kept in `cache` beside the
+    folder, for other runs; it may be deleted. Raises UsageError for what cannot be done, and leaves the folder's run
+    as it was.
     """
     network = find(settings.model)
     settings = _filled(settings, network)
@@ -74,16 +82,21 @@ def fit(settings: FitSettings) -> Path:
     )  # fmt: skip
     facts = {**provenance(settings), "films": split.digest}
     state = _state(settings, facts)
+    make_folder(settings.out)
     size, cache = int(settings.image_size or 0), settings.out.parent / "cache"
     train, validation = (load_inputs(films, size, cache) for films in (split.train, split.validation))
+    _look_for_boxes(network, train, validation, settings.fold)
     batches = Batches(
         train, network.of_kind, seed=settings.seed, size=settings.batch_size, without=settings.without
     )  # fmt: skip
     trainer = _trainer(settings, network, batches, validation, state)
+    if not settings.resume:  # all has been checked: only now may the run before go
+        for name in _FILES:
+            (settings.out / name).unlink(missing_ok=True)
     _write_facts(settings, facts)
     print(f"{settings.out}: ended, {trainer.train()}; best epoch {trainer.best}", flush=True)
     if network.features:
-        add_familiarity(settings.out / "network.keras", network.features, train.pixels)
+        _add_familiarity(settings.out, network.features, train, best_is_last=trainer.best_is_last)
     return settings.out
 
 
@@ -98,8 +111,8 @@ def provenance(settings: FitSettings) -> dict[str, Any]:
     digest = hashlib.sha256(settings.weights.read_bytes()).hexdigest()
     if settings.weights.suffix == ".npz":
         return {**facts, "began_from": "ImageNet", "weights": f"{settings.weights.name}, sha256 {digest}"}
-    before = settings.weights.parent / "training.json"
-    began_with = json.loads(before.read_text(encoding="utf-8")) if before.exists() else {}
+    before = settings.weights.parent
+    began_with = read_facts(before) if (before / "training.json").exists() else {}
     began_from = began_with.get("began_from", "a network trained before")
     return {**facts, "began_from": began_from, "weights": f"sha256 {digest}", "began_with": began_with}
 
@@ -116,8 +129,10 @@ def _filled(settings: FitSettings, network: Network) -> FitSettings:
         weights = None
     elif weights not in (None, "imagenet"):
         weights = Path(str(weights))
-        if weights.suffix not in (".npz", ".keras") or not weights.exists():
+        if weights.suffix not in (".npz", ".keras") or not weights.is_file():
             raise UsageError(f"--weights {weights}: give an .npz or a .keras file that is there, imagenet, or none")
+        if weights.name in _FILES and weights.resolve().parent == settings.out.resolve():
+            raise UsageError(f"--weights {weights}: the run would write over it; name another folder with --out")
     pretrained = weights == "imagenet" or (isinstance(weights, Path) and weights.suffix == ".npz")
     frozen = network.frozen_epochs if settings.frozen_epochs is None else settings.frozen_epochs
     return replace(
@@ -132,11 +147,9 @@ def _filled(settings: FitSettings, network: Network) -> FitSettings:
 def _state(settings: FitSettings, facts: dict[str, Any]) -> State:
     """Where the run stands. Raises UsageError where the folder's run is another one."""
     path, facts = settings.out / checkpoint.NAME, json.loads(json.dumps(facts))
-    if not settings.resume:
-        path.unlink(missing_ok=True)
-    elif not path.exists() and (settings.out / "history.csv").exists():
+    if settings.resume and not path.exists() and (settings.out / "history.csv").exists():
         raise UsageError(f"{settings.out}: holds a run without {checkpoint.NAME}; take another folder, or --restart")
-    if not path.exists():
+    if not settings.resume or not path.exists():
         return State(facts)
     state = checkpoint.read(path)
     differ = [name for name in {**facts, **state.facts} if facts.get(name) != state.facts.get(name)]
@@ -147,6 +160,15 @@ def _state(settings: FitSettings, facts: dict[str, Any]) -> State:
             " or --restart to begin anew"
         )
     return state
+
+
+def _look_for_boxes(network: Network, train: Inputs, validation: Inputs, fold: int) -> None:
+    """Say how many fractures' places no map can learn. Raises UsageError where boxes have nothing to be judged by."""
+    if network.kind == "box" and not validation.boxed.any():
+        raise UsageError(f"no fracture in fold {fold} has a box: {network.kind} has nothing to be validated with")
+    unknown = int((train.fractured & ~train.boxed).sum())
+    if network.kind == "heatmap" and unknown:
+        print(f"{unknown} of {train.fractured.sum()} films with a fracture have no box: the map learns nothing of them")
 
 
 def _trainer(settings: FitSettings, network: Network, batches: Batches, validation: Inputs, state: State) -> Trainer:
@@ -185,10 +207,12 @@ def _begin_with(model: keras.Model, network: Network, settings: FitSettings) -> 
     elif isinstance(weights, Path):
         if network.imagenet is None:
             raise UsageError(f"{settings.model} takes no ImageNet weights: leave --weights out")
+        read_npz(weights)  # a damaged file is told as one
         try:
             network.imagenet(model, weights)
         except ValueError as error:
-            raise UsageError(str(error)) from error
+            told = str(error).splitlines()[0].removeprefix(f"{weights}: ")
+            raise UsageError(f"{weights}: does not fit {settings.model}: {told}") from error
     elif weights is not None:
         if network.application is None:
             raise UsageError(f"keras.applications has no weights for {settings.model}: give an .npz")
@@ -206,9 +230,20 @@ def _precision(*, mixed: bool) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
+def _add_familiarity(out: Path, layer: str, train: Inputs, *, best_is_last: bool) -> None:
+    """To `network.keras` and to `best.keras`, which a run that goes on may have given it before."""
+    last, best = out / "network.keras", out / "best.keras"
+    add_familiarity(last, layer, train.pixels)
+    if best_is_last:
+        part = best.with_suffix(".part.keras")
+        shutil.copyfile(last, part)
+        part.replace(best)
+    elif "familiarity" not in keras.saving.load_model(best, compile=False, safe_mode=True).output:
+        add_familiarity(best, layer, train.pixels)
+
+
 def _write_facts(settings: FitSettings, facts: dict[str, Any]) -> None:
-    """What export reads beside the network."""
-    size = int(settings.image_size or 0)
-    settings.out.mkdir(parents=True, exist_ok=True)
+    """What export reads beside the network, and the budget, which may change as the run goes on."""
+    size, facts = int(settings.image_size or 0), {**facts, "budget_minutes": settings.budget_minutes}
     (settings.out / "input.json").write_text(json.dumps(asdict(InputSpec(size, size)), indent=1), encoding="utf-8")
     (settings.out / "training.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")

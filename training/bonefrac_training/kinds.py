@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -79,7 +80,9 @@ def _box_targets(label: NDArray[np.float32], corners: Sequence[Corners], size: i
 
 
 def _heatmap_targets(label: NDArray[np.float32], corners: Sequence[Corners], size: int) -> Arrays:
+    """Of a fracture whose place nobody drew the map learns nothing: it may be in any cell."""
     heat = np.stack([heat_target(film, size) for film in corners]).astype(np.float32)
+    heat[[fractured > 0 and not len(film) for fractured, film in zip(label, corners, strict=True)]] = -1
     return {"heatmap": heat, "local": label, "whole": label}
 
 
@@ -93,13 +96,13 @@ def _box_row(outputs: Arrays, films: Inputs) -> dict[str, float]:
 
 
 def _heatmap_row(outputs: Arrays, films: Inputs) -> dict[str, float]:
-    """AUROC, and on how many films with boxes the centre of the map's highest cell lies inside one."""
+    """AUROC, and on how many films with boxes the centre of the map's highest cell lies inside one: NaN of none."""
     hits = []
     for row in np.flatnonzero(films.boxed):
         heat = outputs["heatmap"][row]
         y, x = (np.array(np.unravel_index(heat.argmax(), heat.shape)) + 0.5) * STRIDE
         hits.append(any(x0 <= x <= x1 and y0 <= y <= y1 for x0, y0, x1, y1 in films.boxes[row]))
-    return {**_auroc(outputs, films), "peak_in_box": round(float(np.mean(hits)), 4) if hits else 0.0}
+    return {**_auroc(outputs, films), "peak_in_box": round(float(np.mean(hits)), 4) if hits else math.nan}
 
 
 def _cross_entropy() -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,33 +12,42 @@ from bonefrac.errors import UsageError
 from bonefrac.labelled import Box, LabelledFilm, read_labelled
 from bonefrac_training.catalogue import read_classes
 
+_ASKED = ("image_id", "fractured", "fold", "group", "use")  # what training asks of a labels.csv
+
 
 @dataclass(frozen=True)
 class Split:
-    """Films of the training folds and of the fold held out."""
+    """Films of the training folds and of the fold held out, all of the folder `data`."""
 
     train: list[LabelledFilm]
     validation: list[LabelledFilm]
+    data: Path
 
     @property
     def digest(self) -> str:
-        """SHA-256 over every film's name, label, fold and boxes: another list is another run."""
-        films = sorted(repr((f.path.name, f.fractured, f.fold, f.boxes)) for f in (*self.train, *self.validation))
-        return hashlib.sha256("\n".join(films).encode()).hexdigest()
+        """SHA-256 over every film's name, label, fold and boxes: another list is another run.
+
+        A name is the file's alone where that tells all films apart, as earlier runs recorded it, else the path in the
+        data.
+        """
+        films = [*self.train, *self.validation]
+        names = [film.path.name for film in films]
+        if len(set(names)) < len(names):
+            names = [Path(os.path.relpath(film.path, self.data)).as_posix() for film in films]
+        lines = sorted(repr((n, f.fractured, f.fold, f.boxes)) for n, f in zip(names, films, strict=True))
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def read_split(data: Path, fold: int, *, table: Path | None = None, positive_class: str | None = None) -> Split:
     """All films of `data`, the fold `fold` held out. `table` has the columns image, label, group and fold; without it,
     `labels.csv` counts, then a `split.csv` in the data. Raises UsageError where a side has no film of a class."""
     if table is None and (data / "labels.csv").exists():
-        if positive_class is not None:
-            raise UsageError(f"{data / 'labels.csv'} says itself what is fractured: leave --positive-class out")
-        films = read_labelled(data)
+        films = _read_labels(data, positive_class)
     elif table is not None or (data / "split.csv").exists():
         films = read_table(data, table or data / "split.csv", positive_class)
     else:
         raise UsageError(f"{data}: has neither labels.csv nor split.csv; bonefrac-train audit writes a split.csv")
-    split = Split([f for f in films if f.fold != fold], [f for f in films if f.fold == fold])
+    split = Split([f for f in films if f.fold != fold], [f for f in films if f.fold == fold], data)
     for name, side in (("training folds", split.train), (f"fold {fold}", split.validation)):
         if len({film.fractured for film in side}) < 2:
             folds = ", ".join(map(str, sorted({film.fold for film in films})))
@@ -49,14 +59,36 @@ def read_split(data: Path, fold: int, *, table: Path | None = None, positive_cla
     return split
 
 
-def read_table(data: Path, table: Path, positive_class: str | None) -> list[LabelledFilm]:
-    """The films of a `split.csv`; rows without a fold are left out. `image` is a path from `data`; boxes are those of
-    `boxes.csv`, if there is one. Labels are understood by their names, or by `positive_class`, never by their order."""
+def _read_labels(data: Path, positive_class: str | None) -> list[LabelledFilm]:
+    """`labels.csv` of the data itself, where it says all that training asks."""
+    table = data / "labels.csv"
     try:
         with open(table, newline="", encoding="utf-8") as file:
+            header = next(csv.reader(file), [])
+    except (OSError, ValueError, csv.Error) as error:
+        raise UsageError(f"{table}: cannot be read as a table: {error}") from error
+    if lacking := [name for name in _ASKED if name not in header]:
+        raise UsageError(
+            f"{table}: lacks the column {', '.join(lacking)}: run bonefrac-train audit {data}, which makes groups and"
+            " folds, and give its split.csv with --split"
+        )
+    if positive_class is not None:
+        raise UsageError(f"{table} says itself what is fractured: leave --positive-class out")
+    return read_labelled(data)
+
+
+def read_table(data: Path, table: Path, positive_class: str | None) -> list[LabelledFilm]:
+    """The films of a `split.csv`; rows without a fold are left out. `image` is a path from `data`; boxes are those of
+    the `boxes.csv` beside the table, else of the data's, if there is one. Labels are understood by their names, or by
+    `positive_class`, never by their order."""
+    try:
+        with open(table, newline="", encoding="utf-8", errors="surrogateescape") as file:
             rows = [row for row in csv.DictReader(file) if row["fold"] != ""]
+        if not rows:
+            raise UsageError(f"{table}: has no film with a fold; the page of bonefrac-train audit says why")
         classes = read_classes({row["label"] for row in rows}, (positive_class,) if positive_class else ())
-        boxes = _read_boxes(data / "boxes.csv")
+        beside = table.with_name("boxes.csv")
+        boxes = _read_boxes(beside if beside.exists() else data / "boxes.csv")
         return [
             LabelledFilm(
                 path=data / row["image"],
@@ -70,15 +102,18 @@ def read_table(data: Path, table: Path, positive_class: str | None) -> list[Labe
         ]
     except OSError as error:
         raise UsageError(f"{error.filename}: cannot be read: {error.strerror}") from error
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, TypeError, csv.Error) as error:
         raise UsageError(f"{table}: lacks a column or has a fold that is no number: {error}") from error
 
 
 def _read_boxes(path: Path) -> dict[str, list[Box]]:
     boxes: dict[str, list[Box]] = {}
     if path.exists():
-        with open(path, newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                box = (float(row["x_min"]), float(row["y_min"]), float(row["x_max"]), float(row["y_max"]))
-                boxes.setdefault(row["image_id"], []).append(box)
+        try:
+            with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
+                for row in csv.DictReader(file):
+                    box = (float(row["x_min"]), float(row["y_min"]), float(row["x_max"]), float(row["y_max"]))
+                    boxes.setdefault(row["image_id"], []).append(box)
+        except (KeyError, ValueError, TypeError, csv.Error) as error:
+            raise UsageError(f"{path}: lacks a column, or has a side that is no number: {error}") from error
     return boxes

@@ -12,6 +12,7 @@ from bonefrac.errors import UsageError
 ORDER = (
     "box", "ann", "cnn", "vgg16", "resnet50", "densenet121", "mobilenetv2", "resnet18", "resnet50v2", "flagship",
 )  # fmt: skip
+_FREE_FACTS = ("budget_minutes",)
 _HEADER = (
     "network", "weights", "px", "parameters", "multiply-adds", "size",
     "validation", "AUPRC", "sensitivity at specificity 0.90", "best epoch", "minutes",
@@ -35,6 +36,15 @@ def read_figures(run: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise UsageError(f"{run}: has no figures.json that can be read; bonefrac-train fit writes it") from error
     return figures
+
+
+def read_facts(run: Path) -> dict[str, Any]:
+    """What decided a run, from its `training.json`, without what it may change as it goes on. Raises UsageError."""
+    try:
+        facts: dict[str, Any] = json.loads((run / "training.json").read_text(encoding="utf-8"))
+        return {name: value for name, value in facts.items() if name not in _FREE_FACTS}
+    except (OSError, ValueError, AttributeError) as error:
+        raise UsageError(f"{run}: has no training.json that can be read; bonefrac-train fit writes it") from error
 
 
 def _place(figures: dict[str, Any]) -> tuple[int, str, int]:

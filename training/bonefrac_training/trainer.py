@@ -87,6 +87,10 @@ class Trainer:
         watched = [row[self._network.of_kind.watched] for row in self._state.history]
         return watched.index(max(watched)) + 1 if watched else 0
 
+    @property
+    def best_is_last(self) -> bool:
+        return self.best == len(self._state.history)
+
     def _end(self) -> str:
         state, limits = self._state, self._limits
         if state.step >= self._schedule.steps:
@@ -160,11 +164,12 @@ class Trainer:
         row |= {name: round(value / max(1, state.summed), 4) for name, value in state.sums.items()}
         row |= kind.measure(outputs, self._validation)
         state.history = [old for old in state.history if old["epoch"] < epoch] + [row]
-        if self.best == len(state.history):
-            state.figures = {"epoch": epoch, **figures(outputs, self._validation)}
+        state.last = {"epoch": epoch, **figures(outputs, self._validation)}
+        if self.best_is_last:
+            state.figures = state.last
         if state.step % len(self._batches) == 0:
             state.sums, state.summed = {}, 0
-        tqdm.write(", ".join(f"{name} {value:g}" for name, value in row.items()))
+        tqdm.write(", ".join(f"{name} {value:g}" for name, value in row.items() if not math.isnan(value)))
         self._save()
         self._write_networks()
 
@@ -185,24 +190,26 @@ class Trainer:
         self._saving_s = self._saved_at - began
 
     def _write_networks(self) -> None:
-        """`model.keras` to go on from, `network.keras` for export, `best.keras`, the figures, history and page."""
+        """`model.keras` to go on from, `network.keras`, of the last epoch, for export, `best.keras`, the figures of
+        both, history and page."""
         exported = self._float32()
         save_network(uncompiled(self._plain), self._out / "model.keras")
         save_network(exported, self._out / "network.keras")
-        if self.best == len(self._state.history):
+        if self.best_is_last:
             save_network(exported, self._out / "best.keras")
         self._write_reports(exported)
 
     def _write_reports(self, exported: keras.Model) -> None:
         state, facts = self._state, self._state.facts
         found = {
-            **describe(self._network, facts, exported, self._out / "best.keras"),
+            **describe(self._network, facts, exported, self._out / "network.keras"),
             "epochs": len(state.history),
             "minutes": state.history[-1]["minutes"],
             **state.figures,
+            **({"last": state.last} if state.last else {}),  # a checkpoint of before had none
         }
         write_figures(self._out, found)
-        rows = [",".join(state.history[0]), *(",".join(map(str, row.values())) for row in state.history)]
+        rows = [",".join(state.history[0]), *(",".join(map(_cell, row.values())) for row in state.history)]
         with atomic(self._out / "history.csv") as file:
             file.write(("\n".join(rows) + "\n").encode())
         write_page(self._out / "training.html", facts, state.history, best=self.best)
@@ -213,6 +220,11 @@ class Trainer:
         rows = path.read_text(encoding="utf-8").splitlines()[1 : self._state.step + 1] if path.exists() else []
         with atomic(path) as file:
             file.write(("\n".join([",".join(_STEP_COLUMNS), *rows]) + "\n").encode())
+
+
+def _cell(value: float) -> str:
+    """NaN, where there was nothing to measure, is an empty cell."""
+    return "" if math.isnan(value) else str(value)
 
 
 def describe(network: Network, facts: dict[str, Any], exported: keras.Model, file: Path) -> dict[str, Any]:

@@ -18,45 +18,72 @@ _PHOTOGRAPHS = (
     "horse", "hubble_deep_field", "immunohistochemistry", "microaneurysms", "moon", "page", "retina", "rocket", "text",
 )  # fmt: skip
 _CHEST = "RG1_UNCR.dcm"  # a computed radiograph of a chest, of the WG04 set that pydicom-data carries
+_OF_OTHER_MACHINES = {  # of pydicom and pydicom-data
+    "CT and MR slices": (
+        "693_UNCI", "CT_small", "explicit_VR-UN", "bad_sequence", "MR2_UNCI", "MR-SIEMENS-DICOM-WithOverlays",
+        "examples_overlay",
+    ),
+    "ultrasound": ("OBXXXX1A", "gdcm-US-ALOKA-16"),
+    "bone scans": ("JPEG2000_UNC", "JPGExtended"),
+}  # fmt: skip
 Grey = NDArray[np.uint8]
+Picture = tuple[str, str, Grey]  # what it shows, its name, its pixels
 
 
 def write_unlike(folder: Path) -> list[Path]:
-    """Write all as PNG into a new folder. Raises UsageError where a package is missing, OutputError for the folder."""
+    """Write all as PNG into a new folder, a folder for each kind. Raises UsageError where a package is missing,
+    OutputError for the folder."""
     try:
-        pictures = [*_photographs(), *_chest(), *_drawn()]
+        pictures = [*_photographs(), *_chest(), *_of_other_machines(), *_drawn()]
     except ImportError as error:
-        raise UsageError(f"{error.name} is missing: pip install scikit-image pydicom pydicom-data") from error
+        raise UsageError(f'{error.name} is missing: pip install "bonefrac[train]"') from error
     try:
         folder.mkdir(parents=True)
     except OSError as error:
         raise OutputError(f"{folder}: cannot be made: {error.strerror}; name a new folder") from error
     written = []
-    for name, pixels in pictures:
-        path = folder / f"{name}.png"
+    for kind, name, pixels in pictures:
+        path = folder / kind / f"{name}.png"
+        path.parent.mkdir(exist_ok=True)
         path.write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
         written.append(path)
     return written
 
 
-def _photographs() -> Iterator[tuple[str, Grey]]:
+def _photographs() -> Iterator[Picture]:
     from skimage import data
+    from sklearn.datasets import load_sample_image
 
     for name in _PHOTOGRAPHS:
         pixels: Any = np.asarray(getattr(data, name)())
-        if pixels.ndim == 3:
-            pixels = cv2.cvtColor(pixels[:, :, :3], cv2.COLOR_RGB2GRAY)
-        yield name, (pixels * 255 if pixels.dtype == bool else pixels).astype(np.uint8)
+        yield (
+            "photographs and drawings",
+            name,
+            (pixels * 255 if pixels.dtype == bool else _grey(pixels)).astype(np.uint8),
+        )
+    for name in ("china", "flower"):
+        yield "other photographs", name, _grey(load_sample_image(f"{name}.jpg"))
 
 
-def _chest() -> Iterator[tuple[str, Grey]]:
+def _grey(pixels: Any) -> Any:
+    return pixels if pixels.ndim == 2 else cv2.cvtColor(pixels[:, :, :3], cv2.COLOR_RGB2GRAY)
+
+
+def _chest() -> Iterator[Picture]:
     bright = radiograph(_CHEST)
-    yield "chest", bright
-    yield "chest-inverted", 255 - bright
+    yield "chest films", "chest", bright
+    yield "chest films", "chest-inverted", 255 - bright
+
+
+def _of_other_machines() -> Iterator[Picture]:
+    for kind, names in _OF_OTHER_MACHINES.items():
+        for name in names:
+            yield kind, name, radiograph(f"{name}.dcm")
 
 
 def radiograph(name: str) -> Grey:
-    """A film that pydicom-data carries, as a screen shows it, bone bright. Raises ImportError where it is missing."""
+    """A picture that pydicom or pydicom-data carries, as a screen shows it, bone bright. Raises ImportError where it is
+    missing."""
     import pydicom
     from pydicom.data import get_testdata_file
 
@@ -69,13 +96,15 @@ def radiograph(name: str) -> Grey:
     return 255 - shown if film.PhotometricInterpretation == "MONOCHROME1" else shown
 
 
-def _drawn() -> Iterator[tuple[str, Grey]]:
-    """Noise, bright and dark, and a screen with a list."""
+def _drawn() -> Iterator[Picture]:
+    """Noise, bright and dark, a screen with a list, and frames that show nothing."""
     rng = np.random.default_rng(0)
-    yield "noise", rng.integers(0, 256, (900, 700)).astype(np.uint8)
-    yield "noise-dark", rng.integers(0, 30, (900, 700)).astype(np.uint8)
+    yield "noise", "noise", rng.integers(0, 256, (900, 700)).astype(np.uint8)
+    yield "noise", "noise-dark", rng.integers(0, 30, (900, 700)).astype(np.uint8)
     screen = np.full((900, 1400), 240, np.uint8)
     for line in range(20):
         text = f"File Edit View  Patient list 12:{line:02}"
         cv2.putText(screen, text, (20, 40 + line * 42), cv2.FONT_HERSHEY_SIMPLEX, 1.0, (20,), 2)
-    yield "screen", screen
+    yield "a screen", "screen", screen
+    for name, level in (("black", 0), ("grey", 128), ("white", 255)):
+        yield "blank frames", name, np.clip(level + rng.normal(0, 1, (900, 700)), 0, 255).astype(np.uint8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,14 @@ import keras
 import numpy as np
 
 from bonefrac.errors import UsageError
+from bonefrac_training.npz import read_npz
 
 Arrays = Mapping[str, np.ndarray[Any, Any]]
 
 
 def load_npz(model: keras.Model, path: Path) -> None:
     """Fill a model's trunk from an `.npz` of `LAYER/VARIABLE` arrays. Raises UsageError where they do not match."""
-    with np.load(path) as file:
-        fill(model, {name: file[name] for name in file.files}, path)
+    fill(model, read_npz(path), path)
 
 
 def fill(model: keras.Model, arrays: Arrays, source: Path | str) -> None:
@@ -34,8 +35,17 @@ def fill(model: keras.Model, arrays: Arrays, source: Path | str) -> None:
 
 
 def load_application(model: keras.Model, application: str) -> None:
-    """Fill a model's trunk with keras.applications' own ImageNet weights, which Keras downloads once and keeps."""
-    trunk = getattr(keras.applications, application)(weights="imagenet", include_top=False)
+    """Fill a model's trunk with keras.applications' own ImageNet weights, which Keras downloads once and keeps.
+
+    Raises UsageError where it cannot."""
+    try:
+        make = getattr(keras.applications, application)
+        trunk = make(weights="imagenet", include_top=False, input_shape=(224, 224, 3))
+    except Exception as error:  # Keras has no narrower one for a download that fails
+        raise UsageError(
+            f"keras.applications.{application}: its ImageNet weights cannot be had: {str(error).splitlines()[0]}; fetch"
+            " them on a machine that is online, or give --weights an .npz, or none"
+        ) from error
     fill(model, arrays_of(trunk, only=model), f"keras.applications.{application}")
 
 
@@ -54,7 +64,7 @@ def load_trained(model: keras.Model, path: Path) -> None:
     """All weights of a `model.keras` that `fit` wrote for the same network. Raises UsageError where they do not fit."""
     try:
         model.set_weights(keras.saving.load_model(path, compile=False, safe_mode=True).get_weights())
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
         raise UsageError(
             f"{path}: does not fit the network {model.name}: {str(error).splitlines()[0]}; give a model.keras of the"
             " same network"

@@ -27,7 +27,7 @@ _FLAGSHIP = [
     " devised; the other pictures were not.",
     "Inverted films (bones dark) are set aside only in part; the others get a meaningless score.",
     "How like the training films a film is was learned from one collection: films of other machines may be set aside,"
-    " and pictures of other things may pass.",
+    " and pictures of other things may pass, as a flower and whole-body bone scans did.",
     "Neighbouring films of the collection stand for patients, which it does not name: one patient may be in two folds.",
 ]
 _PLACES = {

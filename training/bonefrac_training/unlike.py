@@ -18,13 +18,11 @@ _PHOTOGRAPHS = (
     "horse", "hubble_deep_field", "immunohistochemistry", "microaneurysms", "moon", "page", "retina", "rocket", "text",
 )  # fmt: skip
 _CHEST = "RG1_UNCR.dcm"  # a computed radiograph of a chest, of the WG04 set that pydicom-data carries
-_OF_OTHER_MACHINES = {  # of pydicom and pydicom-data
+_OF_OTHER_MACHINES = {  # of pydicom and pydicom-data, as far as Pillow decodes them
     "CT and MR slices": (
-        "693_UNCI", "CT_small", "explicit_VR-UN", "bad_sequence", "MR2_UNCI", "MR-SIEMENS-DICOM-WithOverlays",
-        "examples_overlay",
+        "693_UNCI", "CT_small", "explicit_VR-UN", "MR2_UNCI", "MR-SIEMENS-DICOM-WithOverlays", "examples_overlay",
     ),
     "ultrasound": ("OBXXXX1A", "gdcm-US-ALOKA-16"),
-    "bone scans": ("JPEG2000_UNC", "JPGExtended"),
 }  # fmt: skip
 Grey = NDArray[np.uint8]
 Picture = tuple[str, str, Grey]  # what it shows, its name, its pixels

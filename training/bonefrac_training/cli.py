@@ -173,8 +173,9 @@ def unlike(folder: Path) -> None:
 def audit(data: Path, out: Path | None, **options: object) -> None:
     """Is this data set honest? Find leaks, contradictions, damage and shortcuts in DATA, and propose folds.
 
-    Reads class folders, YOLO, COCO, Pascal VOC, MURA, or a table labels.csv. Writes audit.html, audit.json and
-    split.csv. Exit status: 0 clean, 1 something makes figures untrustworthy, 2 it cannot be done as asked.
+    Reads class folders, YOLO, COCO, Pascal VOC, MURA, or a table labels.csv. Writes audit.html, audit.json,
+    split.csv and boxes.csv. Exit status: 0 clean, 1 something makes figures untrustworthy or no folds can be made, 2 it
+    cannot be done as asked.
 
     \b
     Example: bonefrac-train audit fracatlas --out fracatlas-audit

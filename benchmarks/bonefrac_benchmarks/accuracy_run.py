@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,10 @@ from bonefrac_benchmarks.split import Split, choose
 
 _PRECISIONS = ("int8", "float32")
 PREVALENCES = (0.02, 0.1)
+_COLUMNS = {
+    "labels.csv": ("image_id", "fractured", "fold", "group", "use"),
+    "boxes.csv": ("image_id", "x_min", "y_min", "x_max", "y_max"),
+}
 
 
 @dataclass(frozen=True)
@@ -50,9 +55,12 @@ def measure_accuracy(settings: AccuracySettings) -> Accuracy:
     """Run it. Raises UsageError for a bundle, labels or a folder that cannot be used, before any waiting."""
     if settings.out is not None:
         make_folder(settings.out)
+    _check_tables(settings.labels)
     folder = find_bundle(settings.bundle)
     model = Model(folder, device="cpu", precision=settings.precision)
     manifest = model.manifest
+    if (other := _other_precision(model)) is not None:
+        Model(folder, device="cpu", precision=other)  # is it whole? Not after minutes of judging with the one
     split = choose(manifest, settings.labels, settings.fold, every_fold=settings.all_folds)
     films, undecoded = load(split.films, manifest.input)
     if len(films.labels) == 0:
@@ -71,8 +79,7 @@ def accuracy_of(
     folder: Path, judged: Judged, split: Split, undecoded: list[LeftOut], prevalences: Sequence[float]
 ) -> Accuracy:
     """The figures of a bundle's file that has judged films, beside those of the bundle's other file, if it has one."""
-    model, manifest = judged.model, judged.model.manifest
-    other = next((p for p in _PRECISIONS if p != model.precision and p in manifest.precisions), None)
+    model, manifest, other = judged.model, judged.model.manifest, _other_precision(judged.model)
     again = judge_again(judged, Model(folder, device="cpu", precision=other)) if other else None
     figures: dict[str, Any] = {
         "benchmark": "accuracy",
@@ -96,6 +103,32 @@ def accuracy_of(
         "limits": manifest.limits,
     }
     return Accuracy(figures, judged, again)
+
+
+def _other_precision(model: Model) -> str | None:
+    """The bundle's other file, which the model is compared with."""
+    return next((p for p in _PRECISIONS if p != model.precision and p in model.manifest.precisions), None)
+
+
+def _check_tables(labels: Path) -> None:
+    """Raises UsageError for a file that is no table of labelled films, or none with boxes beside it; what cannot be
+    opened is told by who reads it."""
+    folder, table = (labels.parent, labels) if labels.is_file() else (labels, labels / "labels.csv")
+    for file, columns in ((table, _COLUMNS["labels.csv"]), (folder / "boxes.csv", _COLUMNS["boxes.csv"])):
+        if not file.is_file():
+            continue
+        with open(file, newline="", encoding="utf-8", errors="replace") as lines:
+            try:
+                found, *rows = csv.reader(lines)
+            except (csv.Error, ValueError):  # a picture, say, or nothing at all
+                found, rows = [], []
+        if lacking := [name for name in columns if name not in found]:
+            raise UsageError(
+                f"{file}: has no column {', '.join(lacking)} in its first line; name a folder with images/, labels.csv"
+                f" ({', '.join(_COLUMNS['labels.csv'])}) and boxes.csv ({', '.join(_COLUMNS['boxes.csv'])})"
+            )
+        if file == table and not any(dict(zip(found, row, strict=False)).get("use") == "1" for row in rows):
+            raise UsageError(f"{file}: none of its films has 'use' 1, so there is nothing to measure; give some a 1")
 
 
 def make_folder(out: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from bonefrac.sinks import printable
@@ -12,7 +13,7 @@ from bonefrac_benchmarks.figures import table
 from bonefrac_benchmarks.localisation import ENOUGH_IOU
 from bonefrac_benchmarks.wording import NOTHING, shown
 
-_POINTS = ("sensitive", "specific")
+POINTS = ("sensitive", "specific")
 _RATES = (0.05, 0.1, 0.2)  # false regions a film at which the free-response curve is read
 _FEW = f"{NOTHING}: fewer than {FEWEST} films with, or for specificity without, a fracture; AUROC needs both."
 _OVER_GROUPS = "Intervals of 95 %, by bootstrap over groups."
@@ -21,12 +22,14 @@ _WILSON = "Intervals of 95 %, Wilson's: they take films for independent."
 
 @dataclass(frozen=True)
 class Table:
-    """A heading, the columns' names, rows as wide, and what has to be known to read them."""
+    """A heading, the columns' names, rows as wide, what has to be known to read them, and of which file they are, where
+    a page is of several."""
 
     title: str
     header: tuple[str, ...]
     rows: Sequence[tuple[str, ...]]
     note: str = ""
+    of: str = ""
 
 
 def about(figures: dict[str, Any]) -> list[str]:
@@ -56,14 +59,18 @@ def caption(figures: dict[str, Any]) -> str:
 def summary(figures: dict[str, Any]) -> list[str]:
     """What a tired person has to know, for the terminal."""
     points, ranking, places = figures["points"], figures["ranking"], figures["localisation"]
-    heads = tuple(f"{name}, from {points[name]['threshold']:.4f}" for name in _POINTS)
+    heads = tuple(f"{name}, from {points[name]['threshold']:.4f}" for name in POINTS)
     rows = [
         ("at the operating point", *heads),
-        ("fractured films called", *(shown(points[name]["sensitivity"]) for name in _POINTS)),
-        ("others left alone", *(shown(points[name]["specificity"]) for name in _POINTS)),
+        ("fractured films called", *(shown(points[name]["sensitivity"]) for name in POINTS)),
+        ("others left alone", *(shown(points[name]["specificity"]) for name in POINTS)),
         *(
-            (f"calls that are right, {row['prevalence']:.0%} fractured", *(shown(row[name]["ppv"]) for name in _POINTS))
+            (
+                f"{which} that are right, {_percent(row['prevalence'])} fractured",
+                *(shown(row[name][kind]) for name in POINTS),
+            )
             for row in figures["prevalence"]
+            for which, kind in (("calls (PPV)", "ppv"), ("others (NPV)", "npv"))
         ),
     ]
     return [
@@ -78,7 +85,7 @@ def summary(figures: dict[str, Any]) -> list[str]:
 
 
 def tables(figures: dict[str, Any]) -> list[Table]:
-    """Every figure, in the order of the report."""
+    """Every figure, in the order of the report. The films by name, and the free-response curve, may be left out."""
     return [
         _ranking(figures),
         _points(figures),
@@ -115,7 +122,7 @@ def _ranking(figures: dict[str, Any]) -> Table:
 
 
 def _points(figures: dict[str, Any]) -> Table:
-    points = [figures["points"][name] for name in _POINTS]
+    points = [figures["points"][name] for name in POINTS]
 
     def row(name: str, key: str) -> tuple[str, ...]:
         return (name, *(shown(point[key]) for point in points))
@@ -134,18 +141,28 @@ def _points(figures: dict[str, Any]) -> Table:
         row("accuracy", "accuracy"),
         row("F1", "f1"),
     ]
-    header = ("", *(f"{n} point, from {p['threshold']:.4f}" for n, p in zip(_POINTS, points, strict=True)))
-    chosen = f"Points chosen on {figures['artefact']['points_chosen_on']}."
+    header = ("", *(f"{n} point, from {p['threshold']:.4f}" for n, p in zip(POINTS, points, strict=True)))
+    chosen = " ".join((f"Points chosen on {figures['artefact']['points_chosen_on']}.", *chosen_on_these(figures)))
     return Table("At the operating points", header, rows, f"{chosen} {_WILSON} F1's is a bootstrap over groups.")
 
 
+def chosen_on_these(figures: dict[str, Any]) -> Iterator[str]:
+    """Export chooses points, calibration and region level on the same films."""
+    if figures["artefact"]["points_chosen_on"].startswith(f"{figures['split']['name']}:"):
+        yield (
+            "The points, the calibration and the region level were chosen on these very films: sensitivity,"
+            " specificity, ECE and hit rates are a little too good; AUROC does not depend on them."
+        )
+
+
 def _prevalence(figures: dict[str, Any]) -> Table:
-    header = ("share with a fracture", *(f"{kind}, {name} point" for name in _POINTS for kind in ("PPV", "NPV")))
+    header = ("share with a fracture", *(f"{kind}, {name} point" for name in POINTS for kind in ("PPV", "NPV")))
     rows = [
-        (f"{row['prevalence']:.1%}", *(shown(row[name][kind]) for name in _POINTS for kind in ("ppv", "npv")))
+        (_percent(row["prevalence"]), *(shown(row[name][kind]) for name in POINTS for kind in ("ppv", "npv")))
         for row in figures["prevalence"]
     ]
-    return Table("Where fewer or more films have a fracture", header, rows, f"By Bayes' rule. {_OVER_GROUPS}")
+    note = " ".join(("By Bayes' rule.", _OVER_GROUPS, *chosen_on_these(figures)))
+    return Table("Where fewer or more films have a fracture", header, rows, note)
 
 
 def _calibration(figures: dict[str, Any]) -> Table:
@@ -154,7 +171,7 @@ def _calibration(figures: dict[str, Any]) -> Table:
         (f"ECE, {found['bins']} bins of equal width", f"{found['ece']:.4f}"),
         ("Brier score", f"{found['brier']:.4f}"),
     ]
-    return Table("Calibration", ("", "value"), rows)
+    return Table("Calibration", ("", "value"), rows, " ".join(chosen_on_these(figures)))
 
 
 def _localisation(figures: dict[str, Any]) -> Table:
@@ -165,13 +182,14 @@ def _localisation(figures: dict[str, Any]) -> Table:
         (f"best region's IoU with a true box from {ENOUGH_IOU}", shown(found[f"best_region_iou_from_{ENOUGH_IOU}"])),
         ("share of the heat inside the boxes", shown(found["heat_in_boxes"])),
         ("regions shown on a film without fracture", shown(found["regions_on_a_film_without_fracture"], 2)),
-        *_read_froc(found["froc"]),
+        *_read_froc(found.get("froc")),
     ]
     note = (
         f"Of the {found['films_with_boxes']} films with a fracture and a box. Shares of films with Wilson's interval,"
         " heat and regions by bootstrap over groups. A box is found where a region's centre lies in it; all regions"
         f" from the heat map's level {figures['artefact']['region_level']:.2f} on, whatever their film's probability."
     )
+    note = " ".join((note, *chosen_on_these(figures)))
     return Table("Does it look where the fracture is?", ("", "value"), rows, note)
 
 
@@ -204,11 +222,11 @@ def _flips(figures: dict[str, Any]) -> Iterator[Table]:
     ]  # fmt: skip
     note = (
         f"AUROC of {one} less that of {other}: {found['auroc_difference']:+.4f}, DeLong's p {_p(found['delong_p'])}."
-        f" {other}: SHA-256 {found['other_sha256'][:16]}…. Both p take films for independent."
+        f" {other}: SHA-256 {found['other_sha256'][:16]}. Both p take films for independent."
         f" The points were chosen with {figures['artefact']['points_chosen_with']}, which favours it."
     )
     yield Table(
-        f"{one} against {other}",
+        f"May int8 be used? {one} against {other}",
         ("", "decisions that differ", f"{one} right", f"{other} right", "McNemar's p"),
         rows,
         note,
@@ -220,7 +238,7 @@ def _flips(figures: dict[str, Any]) -> Iterator[Table]:
     films = [
         (printable(film["film"]), "yes" if film["fractured"] else "no", name, f"{film[one]:.4f}", f"{film[other]:.4f}")
         for name, point in found["points"].items()
-        for film in point["films"]
+        for film in point.get("films", ())
     ]
     if films:
         yield Table("Films whose decision differs", ("film", "fractured", "at the point", one, other), films)
@@ -229,7 +247,7 @@ def _flips(figures: dict[str, Any]) -> Iterator[Table]:
 def _without_finding(figures: dict[str, Any]) -> Iterator[Table]:
     rows = [
         (printable(film["film"]), "yes" if film["fractured"] else "no", film["reason"])
-        for film in figures["without_finding"]
+        for film in figures.get("without_finding", ())
     ]
     if rows:
         yield Table("Films without a finding", ("film", "fractured", "why"), rows, "They are in no figure above.")
@@ -252,6 +270,11 @@ def _subgroups(figures: dict[str, Any]) -> list[dict[str, Any]]:
 def _some(row: dict[str, Any]) -> tuple[str, ...]:
     return (row["of"], str(row["films"]), str(row["fractured"]),
             *(shown(row[key]) for key in ("auroc", "sensitivity", "specificity")))  # fmt: skip
+
+
+def _percent(share: float) -> str:
+    """With all its digits: one film in 2,500 is 0.04%."""
+    return f"{(100 * Decimal(str(share))).normalize():f}%"
 
 
 def _p(value: float) -> str:

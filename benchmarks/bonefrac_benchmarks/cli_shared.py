@@ -34,17 +34,21 @@ def one_sentence() -> Iterator[None]:
         raise _UsageFailure(str(error)) from error
 
 
+def _device(context: click.Context, parameter: click.Parameter, name: str) -> str:
+    """A device that can be told; `auto` cannot: it is whatever was tuned on this machine."""
+    from bonefrac.backends import DEVICES  # NumPy: not for --help
+
+    if name not in DEVICES:
+        raise click.BadParameter(f"name what is measured: {', '.join(DEVICES)}", context, parameter)
+    return name
+
+
+device_option = click.option("--device", default="cpu", show_default=True, metavar="cpu|openvino|cuda|...",
+                       callback=_device, help="What bonefrac computes on.")  # fmt: skip
 model_option = click.option("--model", default="flagship", show_default=True, metavar="NAME|PATH",
                       help="An installed bundle or a bundle's folder.")  # fmt: skip
 json_option = click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path),
                      help="Also write every sample to this file.")  # fmt: skip
-
-
-def absolute(model: str) -> str:
-    """A bundle's folder, for commands that are started elsewhere."""
-    from bonefrac_benchmarks.artefact import bundle_folder
-
-    return str(bundle_folder(model))
 
 
 def check_writable(json_file: Path | None) -> None:

@@ -14,7 +14,11 @@ from bonefrac.errors import UsageError
 
 BATCH = "from bonefrac.cli import batch_main; batch_main()"  # what the console script bonefrac-batch does
 BATCH_WITH_PEAK = "from bonefrac_benchmarks.peak import main; main()"
-IMPORTS = "import onnxruntime, cv2, numpy"
+
+
+def imports(device: str) -> str:
+    """A program that only imports what examining a film on that device cannot do without."""
+    return f"import {'openvino' if device == 'openvino' else 'onnxruntime'}, cv2, numpy"
 
 
 def run_python(program: str, arguments: Sequence[object] = (), *, allowed: Sequence[int] = (0,)) -> None:

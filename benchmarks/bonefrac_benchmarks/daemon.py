@@ -27,16 +27,21 @@ _MB = 1e6
 
 @dataclass(frozen=True)
 class WatcherSettings:
-    """What a watcher is asked for: its own `settle` and `rescan`, in seconds, and its model."""
+    """What a watcher is asked for: its own `settle` and `rescan`, in seconds, its model, and the device by name, for
+    `auto` would be whatever was tuned on this machine."""
 
     settle: float = 2.0
     rescan: float = 30.0
     model: str = "flagship"
+    device: str = "cpu"
 
     @property
     def options(self) -> tuple[str, ...]:
         """Of `bonefrac watch`."""
-        return ("--settle", f"{self.settle:g}", "--rescan", f"{self.rescan:g}", "--model", self.model, "--quiet")
+        return (
+            "--settle", f"{self.settle:g}", "--rescan", f"{self.rescan:g}", "--model", self.model,
+            "--device", self.device, "--quiet",
+        )  # fmt: skip
 
 
 class Daemon:

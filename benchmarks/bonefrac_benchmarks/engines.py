@@ -71,7 +71,11 @@ def openvino_int8(job: Job) -> Measure:
 
 def _openvino(job: Job, precision: str) -> Measure:
     """The calling thread reads, decodes and prepares while the queue's requests, as many as OpenVINO takes for best,
-    infer one film each."""
+    infer one film each.
+
+    A request's result is fetched when it is free again, not by a callback: that would be Python in OpenVINO's threads,
+    which they may still hold when the process ends, and abort it.
+    """
     import openvino
 
     manifest, core = read_manifest(job.model), openvino.Core()
@@ -80,20 +84,25 @@ def _openvino(job: Job, precision: str) -> Measure:
     network.reshape([1, spec.height, spec.width, 1])
     compiled = core.compile_model(network, "CPU", {"PERFORMANCE_HINT": "THROUGHPUT"})
     queue = openvino.AsyncInferQueue(compiled)
-    output, found = compiled.output("probability"), np.zeros(len(job.films))
-
-    def keep(request: Any, film: int) -> None:
-        found[film] = request.get_tensor(output).data[0]
-
-    queue.set_callback(keep)
+    output = compiled.output("probability")
     computed_in = str(compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name())
+
+    def probability(request: int) -> float:
+        return float(queue[request].get_tensor(output).data[0])
 
     def measure(passes: int) -> Window:
         def run() -> list[float]:
+            found, film_of = [0.0] * len(job.films), dict[int, int]()
             for number, pixels in enumerate(_inputs(job.films * passes, manifest)):
-                queue.start_async({"pixels": pixels[None]}, number % len(job.films))
+                request = queue.get_idle_request_id()  # the one that is started next
+                if request in film_of:
+                    found[film_of[request]] = probability(request)
+                film_of[request] = number % len(job.films)
+                queue.start_async({"pixels": pixels[None]})
             queue.wait_all()
-            return found.tolist()
+            for request, film in film_of.items():
+                found[film] = probability(request)
+            return found
 
         return timed(
             passes * len(job.films), run, f"float parts computed in {computed_in}, {len(queue)} requests at once"
@@ -172,8 +181,8 @@ def _keras(job: Job) -> tuple[Any, Any, Read]:
     return keras, network, _reading(network.predict(_channels(pixels, network), verbose=0), expected, job.keras)
 
 
-def check_keras(file: Path, bundle: Path) -> None:
-    """Raises UsageError where the bundle was not made from this very file, as its manifest has it."""
+def check_keras(file: Path, bundle: Path) -> str:
+    """The file's SHA-256. Raises UsageError where the bundle was not made from this very file, by its manifest."""
     try:
         sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
     except OSError as error:
@@ -183,6 +192,7 @@ def check_keras(file: Path, bundle: Path) -> None:
             f"{file}: is not the Keras file that {bundle.name} was made from (another SHA-256); name that one, for all"
             " peers must run the same network"
         )
+    return sha256
 
 
 def _golden(bundle: Path) -> tuple[Pixels, NDArray[np.float64]]:

@@ -33,9 +33,14 @@ class Spread:
         return max(self.samples)
 
     @property
+    def apart(self) -> float:
+        """How far the highest and the lowest round are from one another, as a share of the median."""
+        return (self.high - self.low) / self.median
+
+    @property
     def unstable(self) -> bool:
         """Whether the rounds differ by more than 10 % of their median; a single round proves nothing either."""
-        return len(self.samples) < 2 or self.high - self.low > _UNSTABLE * self.median
+        return len(self.samples) < 2 or self.apart > _UNSTABLE
 
     @property
     def interval(self) -> tuple[float, float] | None:
@@ -64,7 +69,8 @@ class Spread:
 
 @dataclass(frozen=True)
 class Goal:
-    """A measured value and its target. `at_least` False: at most."""
+    """A measured value and its target. `at_least` False: at most. `unstable` names what it was formed of whose windows
+    differ too much: a ratio is as good as both its parts."""
 
     name: str
     value: Spread
@@ -72,6 +78,7 @@ class Goal:
     at_least: bool = True
     unit: str = ""
     digits: int = 3  # 0.848 is below 0.85, and must not be shown as 0.85
+    unstable: tuple[str, ...] = ()
 
     @property
     def reached(self) -> bool:
@@ -86,13 +93,21 @@ class Goal:
             measured += ", 95 % interval of the median {:.{d}f} to {:.{d}f}".format(*self.value.interval, d=self.digits)
         sign = ">=" if self.at_least else "<="
         verdict = "reached" if self.reached else "NOT reached"
+        if self.unstable:
+            verdict += f", but not valid: {listed(self.unstable)} unstable"
         return f"{self.name}: {measured}{self.unit}, target {sign} {self.target:g}{self.unit}: {verdict}"
 
     def record(self) -> dict[str, Any]:
         """For JSON."""
         bound = {"at_least": self.target} if self.at_least else {"at_most": self.target}
         return {"name": self.name, **self.value.record(), **bound, "unit": self.unit.strip(), "digits": self.digits,
-                "reached": self.reached}  # fmt: skip
+                "reached": self.reached, "valid": not self.unstable, "unstable": list(self.unstable)}  # fmt: skip
+
+
+def listed(names: Sequence[str]) -> str:
+    """`'a', 'b' and 'c'`."""
+    *some, last = [f"'{name}'" for name in names]
+    return f"{', '.join(some)} and {last}" if some else last
 
 
 def table(rows: Sequence[tuple[str, ...]]) -> list[str]:

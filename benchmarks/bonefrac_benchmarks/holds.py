@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from bonefrac.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -23,25 +26,33 @@ class Held:
 
 
 def markdown(reports: Sequence[Path]) -> list[str]:
-    """The tables of some reports in Markdown, from their files alone."""
-    lines = []
+    """The tables of some reports in Markdown, from their files alone. Raises UsageError for a file that is none."""
+    lines: list[str] = []
     for report in reports:
-        facts = json.loads(report.read_text(encoding="utf-8"))
-        machine = facts["machine"]
-        lines += [
-            f"## {report.stem}",
-            "",
-            f"{machine['cpu']}, {machine['cores']} cores, load {machine['load']:.1f} before it began;"
-            f" bonefrac {machine['versions']['bonefrac']}, `{' '.join(facts['options'])}`",
-            "",
-            "| test | must hold | measured |",
-            "| --- | --- | --- |",
-        ]
-        for one in facts["held"]:
-            mark = "" if one["holds"] else ", **missed**"
-            lines.append(f"| {one['test'].strip()} | {one['must_hold']} | {one['measured']}{mark} |")
-        lines.append("")
+        try:
+            lines += _section(report.stem, json.loads(report.read_text(encoding="utf-8")))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UsageError(
+                f"{report}: is not what soak, idle, drop or overflow writes with --json; name such files"
+            ) from error
     return lines
+
+
+def _section(name: str, facts: dict[str, Any]) -> Iterator[str]:
+    machine = facts["machine"]
+    yield from (
+        f"## {name}",
+        "",
+        f"{machine['cpu']}, {machine['cores']} cores, load {machine['load']:.1f} before it began;"
+        f" bonefrac {machine['versions']['bonefrac']}, `{' '.join(facts['options'])}`",
+        "",
+        "| test | must hold | measured |",
+        "| --- | --- | --- |",
+    )
+    for one in facts["held"]:
+        mark = "" if one["holds"] else ", **missed**"
+        yield f"| {one['test'].strip()} | {one['must_hold']} | {one['measured']}{mark} |"
+    yield ""
 
 
 def sheet(held: Sequence[Held]) -> list[str]:

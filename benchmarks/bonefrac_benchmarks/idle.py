@@ -29,6 +29,7 @@ class IdleSettings:
     settle: float = 2.0
     rescan: float = 30.0
     model: str = "flagship"
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def measure_idle(folder: Path | None, settings: IdleSettings) -> Idle:
     machine = this_machine()
     options = (
         "--annotate", "none", "--settle", f"{settings.settle:g}", "--rescan", f"{settings.rescan:g}",
-        "--model", settings.model, "--quiet",
+        "--model", settings.model, "--device", settings.device, "--quiet",
     )  # fmt: skip
     with working_in(folder) as work:
         draw_pictures(work / "pictures", _PICTURES, seed=1)

@@ -22,7 +22,7 @@ from bonefrac.sources import FilmFile
 from bonefrac_benchmarks.artefact import Artefact, artefact, bundle_folder
 from bonefrac_benchmarks.films import sample
 from bonefrac_benchmarks.machine import Machine, this_machine
-from bonefrac_benchmarks.quantiles import WINDOWS, lines, quantiles, windows
+from bonefrac_benchmarks.quantiles import WINDOWS, lines, needed_for, quantiles, windows
 from bonefrac_benchmarks.statistics import fewest_for
 from bonefrac_benchmarks.validity import Validity
 
@@ -61,8 +61,9 @@ class Latency:
     @property
     def validity(self) -> Validity:
         return Validity(
-            len(self.row_s), fewest_for(SINGLE_STREAM), "films", f"{_WARM_UP} films before", windows(self.row_s)
-        )
+            len(self.row_s), fewest_for(SINGLE_STREAM), "films", f"{_WARM_UP} films before",
+            {"latency": windows(self.row_s)}, needed_for(SINGLE_STREAM),
+        )  # fmt: skip
 
     def lines(self) -> list[str]:
         left_out = f" ({self.left_out} more cannot be read)" if self.left_out else ""

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import sys
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Literal
 
 import psutil
 
-from bonefrac.machine import cpu_name, usable_cores
+import bonefrac
+from bonefrac.machine import cpu_name, quota, usable_cores
+
+QUIET = 0.5  # cores: with more than that busy before it, a part was not measured on a quiet machine
 
 _PACKAGES = ("bonefrac", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorflow", "keras", "opencv-python-headless",
              "opencv-python", "simplejpeg", "numpy")  # fmt: skip
@@ -26,14 +31,15 @@ _POWER = {
 
 @dataclass(frozen=True)
 class Machine:
-    """`cores` are those this process may use, `quota` the share of cores that a cgroup allows, None for no limit,
+    """`cores` are those this process may use, `quota` those that control groups allow (see `bonefrac.machine.quota`),
     `flags` those of the processor that matter here, `memory_gb` all there is (10^9 bytes), `power` what Linux tells of
-    governor and profile, empty where it tells nothing. `load` is the one-minute load average before the run, None where
-    the system tells none: other work on the machine makes every figure smaller."""
+    governor and profile, empty where it tells nothing. `versions` are those of the packages, and the `engine_digest`.
+    `load` is the one-minute load average before the run, None where the system tells none: other work on the machine
+    makes every figure smaller."""
 
     cpu: str
     cores: int
-    quota: float | None
+    quota: float | Literal["unknown"] | None
     flags: tuple[str, ...]
     memory_gb: float
     power: dict[str, str]
@@ -45,11 +51,10 @@ class Machine:
     def lines(self) -> list[str]:
         load = "unknown" if self.load is None else f"{self.load:.2f}"
         packages = ", ".join(f"{name} {number}" for name, number in self.versions.items())
-        quota = "no quota" if self.quota is None else f"quota {self.quota:g}"
         power = ", ".join(f"{name} {value}" for name, value in self.power.items()) or "power mode unknown"
         return [
-            f"Machine: {self.cpu}, {self.cores} cores used, {quota}, {self.memory_gb:.1f} GB, {self.system};"
-            f" load before the run {load}",
+            f"Machine: {self.cpu}, {self.cores} cores used, {quota_words(self.quota)}, {self.memory_gb:.1f} GB,"
+            f" {self.system}; load before the run {load}",
             f"         {' '.join(self.flags) or 'processor flags unknown'}; {power}",
             f"Versions: Python {self.python}, {packages}",
         ]
@@ -61,7 +66,7 @@ class Machine:
 
 def this_machine() -> Machine:
     """Facts of the machine this runs on, now."""
-    versions = {name: found for name in _PACKAGES if (found := _version(name))}
+    versions = {name: found for name in _PACKAGES if (found := _version(name))} | {"engine": engine_digest()}
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     return Machine(
         cpu_name(), usable_cores(), quota(), _flags(), psutil.virtual_memory().total / 1e9, _power(),
@@ -69,13 +74,21 @@ def this_machine() -> Machine:
     )  # fmt: skip
 
 
-def quota(file: Path = Path("/sys/fs/cgroup/cpu.max")) -> float | None:
-    """Cores that a cgroup v2 allows, from its `cpu.max` (kernel documentation, cgroup-v2.rst); None for no limit."""
-    try:
-        allowed, period = file.read_text(encoding="ascii").split()
-    except (OSError, ValueError):
-        return None  # no cgroup v2
-    return None if allowed == "max" else int(allowed) / int(period)
+def quota_words(cores: float | str | None) -> str:
+    """A quota, for people."""
+    if isinstance(cores, str):
+        return f"quota {cores}"
+    return "no quota" if cores is None else f"a quota of {cores:g} cores"
+
+
+def engine_digest(folder: Path = Path(bonefrac.__file__).parent) -> str:
+    """Which state of the engine's code was measured, for its version does not change with every line: the first 12
+    digits of the SHA-256 of all its source files, by name and content."""
+    digest = hashlib.sha256()
+    for file in sorted(folder.rglob("*.py")):
+        data = file.read_bytes()
+        digest.update(f"{file.relative_to(folder).as_posix()} {len(data)}\n".encode() + data)
+    return digest.hexdigest()[:12]
 
 
 def _flags() -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from bonefrac.backends import Share, usual_batch_size, usual_workers
 from bonefrac.decode import decode
 from bonefrac.errors import UsageError
+from bonefrac.machine import usable_cores
 from bonefrac.model import load_model, read_manifest
 from bonefrac.pipeline import Examiner, Stages, examine
 from bonefrac.preprocess import InputSpec, to_input
@@ -35,12 +36,12 @@ from bonefrac_benchmarks.films import fill
 
 @dataclass(frozen=True)
 class Job:
-    """What every peer is given. `model` is a bundle's folder, `workers` cores are the pipeline's, `device` is what it
-    runs on; `keras`: the Keras file that the bundle was made from."""
+    """What every peer is given. `model` is a bundle's folder, `workers` are the pipeline's, 0 as many as bonefrac-batch
+    takes for `device`, which it runs on; `keras`: the Keras file that the bundle was made from."""
 
     films: tuple[Path, ...]
     model: Path
-    workers: int
+    workers: int = 0
     device: str = "cpu"
     keras: Path | None = None
 
@@ -79,13 +80,13 @@ def timed(films: int, work: Callable[[], list[float]], note: str = "") -> Window
 
 def pipeline(job: Job) -> Measure:
     """`bonefrac.pipeline.examine` with all workers: files in, findings with regions out; no pictures, no outputs."""
-    model = load_model(str(job.model), device=job.device, share=Share(workers=job.workers))
+    cores = usable_cores()
+    model = load_model(str(job.model), device=job.device, share=Share(workers=job.workers or cores))
+    workers = job.workers or usual_workers(model.provider, cores)
     films = [FilmFile(path, str(number)) for number, path in enumerate(job.films)]
 
     def measure(passes: int) -> Window:
-        how = Examiner(
-            model, batch_size=usual_batch_size(model.provider), workers=usual_workers(model.provider, job.workers)
-        )
+        how = Examiner(model, batch_size=usual_batch_size(model.provider), workers=workers)
 
         def examined() -> list[float]:
             results = examine(chain.from_iterable(repeat(films, passes)), how)
@@ -106,12 +107,22 @@ def pipeline_openvino(job: Job) -> Measure:
 def batch(job: Job) -> Measure:
     """`bonefrac.run.run_batch` as bonefrac-batch runs it, but for the start of Python: listing, loading the model,
     journal, thumbnails, pictures of the findings, CSV and report, into a temporary folder that is made anew."""
+    return _batch(job, "findings")
 
+
+def batch_annotate_all(job: Job) -> Measure:
+    """The same with a picture of each film."""
+    return _batch(job, "all")
+
+
+def _batch(job: Job, annotate: str) -> Measure:
     def measure(passes: int) -> Window:
         with tempfile.TemporaryDirectory(prefix="bonefrac-bench-") as folder:
             films, out = Path(folder) / "films", Path(folder) / "out"
             fill(films, job.films, passes * len(job.films))
-            settings = BatchSettings((films,), out, str(job.model), "cpu", workers=job.workers, quiet=True)
+            settings = BatchSettings(
+                (films,), out, str(job.model), job.device, workers=job.workers, annotate=annotate, quiet=True
+            )
             started = time.perf_counter()
             summary = run_batch(settings)
             return Window(summary.counts["analysed"], time.perf_counter() - started)
@@ -124,7 +135,7 @@ def stages(job: Job) -> Measure:
 
     `infer` is a film's share of a batch as large as the pipeline's, `infer one` a batch of one film.
     """
-    model = load_model(str(job.model), device="cpu")
+    model = load_model(str(job.model), device=job.device)
     spec, batch_size = model.manifest.input, usual_batch_size(model.provider)
 
     def measure(passes: int) -> Window:
@@ -205,6 +216,7 @@ def naive_input(path: str, spec: InputSpec) -> NDArray[np.uint8]:
 PEERS: dict[str, Peer] = {  # of `throughput`
     "pipeline": pipeline,
     "batch": batch,
+    "batch, annotate all": batch_annotate_all,
     "stages": stages,
     "naive float32": naive_float32,
     "naive int8": naive_int8,

@@ -31,13 +31,14 @@ from bonefrac_benchmarks.machine import Machine, this_machine
 from bonefrac_benchmarks.peers import Job, Peer, Window
 from bonefrac_benchmarks.processes import started
 from bonefrac_benchmarks.throughput import passes_for
-from bonefrac_benchmarks.validity import FEWEST_WINDOWS, Validity
+from bonefrac_benchmarks.validity import FEWEST_WINDOWS, Validity, unstable
 
 KERAS_FOLDER_TARGET, KERAS_LOOP_TARGET = 8.0, 20.0
 OPENVINO_TARGET, WITHOUT_OPENVINO_TARGET = 1.0, 0.9
 _OPENED_BY_ALL = (".jpg", ".jpeg", ".png")  # Keras reads no TIFF from a folder
 _RUNTIME, _OPENVINO = ("onnxruntime", "opencv-python-headless"), ("openvino", "opencv-python-headless")
 _KERAS = ("keras", "tensorflow")
+_PIPELINE = "`throughput` calls it pipeline, in another run with other films: do not compare the two"
 _OWN_INPUT = "prepares films its own way: squeezed to a square, bilinear"
 
 
@@ -57,7 +58,7 @@ class Rival:
 OURS, OURS_OPENVINO = "bonefrac", "bonefrac with OpenVINO"
 KERAS_FOLDER, KERAS_LOOP = "Keras, folder", "Keras, film by film"
 RIVALS: dict[str, Rival] = {
-    OURS: Rival(peers.pipeline, "bonefrac's own pipeline, ONNX Runtime", ("bonefrac[cpu]",), "auto"),
+    OURS: Rival(peers.pipeline, f"bonefrac's own pipeline, ONNX Runtime; {_PIPELINE}", ("bonefrac[cpu]",), "auto"),
     OURS_OPENVINO: Rival(
         peers.pipeline_openvino, "the same pipeline with OpenVINO in its place", ("bonefrac", "openvino"), "auto"
     ),
@@ -140,10 +141,7 @@ class Peers:
 
     @property
     def validity(self) -> Validity:
-        windows = self.standings[OURS].rate
-        return Validity(
-            len(windows.samples), FEWEST_WINDOWS, f"rounds of all {self.films} films", "one pass before", windows
-        )
+        return validity({name: standing.rate for name, standing in self.standings.items()}, self.films)
 
     @property
     def goals(self) -> list[Goal]:
@@ -155,10 +153,11 @@ class Peers:
         if native:
             asked += [(ours, native, OPENVINO_TARGET), (OURS, native, WITHOUT_OPENVINO_TARGET)]
         return [
-            Goal(f"{one} / {other}", rates[one].over(rates[other]), target, digits=2)
+            Goal(f"{one} / {other}", rates[one].over(rates[other]), target, digits=2,
+                 unstable=unstable({name: rates[name] for name in (one, other)}))
             for one, other, target in asked
             if other in rates
-        ]
+        ]  # fmt: skip
 
     def lines(self) -> list[str]:
         left_out = f" ({self.left_out} more cannot be read by every peer)" if self.left_out else ""
@@ -205,11 +204,20 @@ class Peers:
             "other_files": [one.record() for one in self.artefacts[1:]],
             "films": self.films,
             "films_left_out": self.left_out,
-            "peers": {name: standing.record() for name, standing in self.standings.items()},
+            "peers": {
+                name: {**standing.record(), "validity": validity({name: standing.rate}, self.films).record()}
+                for name, standing in self.standings.items()
+            },
             "absent": self.absent,
             "goals": [goal.record() for goal in self.goals],
             "validity": self.validity.record(),
         }
+
+
+def validity(rates: dict[str, Spread], films: int) -> Validity:
+    """Of each peer's films a second: a comparison is as good as the worst of those compared."""
+    rounds = min(len(rate.samples) for rate in rates.values())
+    return Validity(rounds, FEWEST_WINDOWS, f"rounds of all {films} films", "one pass before", rates)
 
 
 def _fastest(rates: dict[str, Spread], names: Sequence[str]) -> str:
@@ -223,11 +231,13 @@ def measure_peers(settings: PeersSettings) -> Peers:
     machine, bundle = this_machine(), bundle_folder(settings.model)
     manifest = read_manifest(bundle)
     files = {name: artefact(bundle, name) for name in dict.fromkeys((manifest.default_precision, *manifest.precisions))}
+    artefacts = [*files.values()]
     if settings.keras is not None:
-        engines.check_keras(settings.keras, bundle)
+        sha256 = engines.check_keras(settings.keras, bundle)
+        artefacts.append(Artefact(artefacts[0].model, "Keras", settings.keras.name, sha256))
     films, left_out = sample(settings.folder, settings.films, manifest.input.long_side, suffixes=_OPENED_BY_ALL)
     keras = settings.keras and settings.keras.resolve()
-    job = Job(tuple(path.resolve() for path in films), bundle, machine.cores, keras=keras)
+    job = Job(tuple(path.resolve() for path in films), bundle, keras=keras)
     absent = {name: why for name, rival in RIVALS.items() if (why := _absent(rival, files, job))}
     rivals = {name: rival for name, rival in RIVALS.items() if name not in absent}
     starts = _starts(rivals, job, settings.starts)
@@ -239,7 +249,7 @@ def measure_peers(settings: PeersSettings) -> Peers:
         )
         for name, rival in rivals.items()
     }
-    return Peers(settings, machine, tuple(files.values()), len(films), left_out, standings, absent)
+    return Peers(settings, machine, tuple(artefacts), len(films), left_out, standings, absent)
 
 
 def _absent(rival: Rival, files: dict[str, Artefact], job: Job) -> str:

@@ -37,6 +37,11 @@ def lines(found: dict[str, dict[str, Any]], unit: str, scale: float = 1.0, digit
     return table(rows)
 
 
+def needed_for(share: float) -> str:
+    """Which quantile a count of films is needed for, as a `Validity` tells it under a table of several."""
+    return f"the p{share * 100:.0f}, each other quantile as its row says"
+
+
 def windows(samples: Sequence[float]) -> Spread:
     """The medians of the first, the middle and the last third of the samples, in the order of time."""
     edges = [len(samples) * number // WINDOWS for number in range(WINDOWS + 1)]

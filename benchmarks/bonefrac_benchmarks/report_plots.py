@@ -11,6 +11,8 @@ from matplotlib.figure import Figure
 from bonefrac_benchmarks.plotting import LINE, MARK, SOFT, svg
 from bonefrac_benchmarks.report import Part, Report
 
+_ROOM = 1.08  # above the highest dot, which is drawn whole
+
 
 def plots(report: Report) -> dict[str, str]:
     """`<svg>` elements by the part's name."""
@@ -61,8 +63,9 @@ def _throughput(part: Part) -> str:
     return svg((9, 3.2), fill)
 
 
-def _waiting(part: Part, *, scale: float, unit: str, title: str) -> str:
-    """How many films waited no longer than so long, and the quantiles that the sample allows."""
+def _waiting(part: Part, *, scale: float, unit: str, title: str, least: float = 0.0) -> str:
+    """How many films waited no longer than so long, and the quantiles that the sample allows. None can wait less than
+    `least`."""
 
     def fill(sheet: Figure) -> None:
         left, right = sheet.subplots(1, 2)
@@ -70,7 +73,8 @@ def _waiting(part: Part, *, scale: float, unit: str, title: str) -> str:
         _share(left, np.sort(samples), part["row_s"]["quantiles"], scale)
         left.set(title=title, xlabel=unit, ylabel="share of films", ylim=(0, 1.02))
         right.plot(np.arange(1, len(samples) + 1), samples, ".", color=LINE, ms=3)
-        right.set(title="In the order in which they came", xlabel="film", ylabel=unit, ylim=(0, None))
+        right.set(title="In the order in which they came", xlabel="film", ylabel=unit,
+                  ylim=(least, least + _ROOM * (max(samples) - least)))  # fmt: skip
 
     return svg((9, 3.2), fill)
 
@@ -89,19 +93,24 @@ def _latency(part: Part) -> str:
 
 
 def _watch(part: Part) -> str:
-    return _waiting(part, scale=1, unit="s", title="From drop to row")
+    settle_s = part["settings"]["settle"]
+    unit = f"s, of which {settle_s:g} are the settle time"
+    return _waiting(part, scale=1, unit=unit, title="From drop to row", least=min(settle_s, *part["row_s"]["samples"]))
 
 
 def _scale(part: Part) -> str:
     """Cost and peak memory over the folder's size, every run a dot."""
 
     def fill(sheet: Figure) -> None:
-        left, right = sheet.subplots(1, 2)
         sizes = [run["films"] for run in part["runs"]]
-        left.plot(sizes, [1000 * run["seconds"] / run["films"] for run in part["runs"]], "o", color=LINE, ms=4)
-        left.set(title="Milliseconds a film", xlabel="films in the folder", xscale="log", ylim=(0, None))
-        right.plot(sizes, [run["peak_mb"] for run in part["runs"]], "o", color=LINE, ms=4)
-        right.set(title="Peak memory, MB", xlabel="films in the folder", xscale="log", ylim=(0, None))
+        for axes, title, values in zip(
+            sheet.subplots(1, 2),
+            ("Milliseconds a film", "Peak memory, MB"),
+            ([1000 * run["seconds"] / run["films"] for run in part["runs"]], [run["peak_mb"] for run in part["runs"]]),
+            strict=True,
+        ):
+            axes.plot(sizes, values, "o", color=LINE, ms=4)
+            axes.set(title=title, xlabel="films in the folder", xscale="log", ylim=(0, _ROOM * max(values)))
 
     return svg((9, 3.0), fill)
 

@@ -1,12 +1,14 @@
 """`bonefrac-bench scale`: what a film costs in folders of a hundred to fifty thousand films, in time and in memory.
 
 Each size is a run of bonefrac-batch in a process of its own, pictures and report included, on the same few films over
-and over, as hard links. Time is that of the run as it tells it itself, from listing to report, the model's loading
-included. Peak memory counts library pages that are shared with other processes too, as a task manager does.
+and over, as hard links. Time is that of the whole command, from the model's loading to the last file that it writes,
+without the start of Python and the imports. Peak memory counts library pages that are shared with other processes too,
+as a task manager does.
 """
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -39,6 +41,7 @@ class ScaleSettings:
 
     folder: Path
     model: str = "flagship"
+    device: str = "cpu"
     blank: bool = False
     films: tuple[int, ...] = (100, 1_000, 10_000, 50_000)
     rounds: int = 3
@@ -101,7 +104,7 @@ class Scale:
     def validity(self) -> Validity:
         """The windows are the rounds at the largest size."""
         rounds = self.ms_a_film(self.sizes[-1])
-        return Validity(len(rounds.samples), FEWEST_WINDOWS, "rounds", "one run before", rounds)
+        return Validity(len(rounds.samples), FEWEST_WINDOWS, "rounds", "one run before", {"scale": rounds})
 
     def lines(self) -> list[str]:
         rows = [("films", "ms a film", "films a second", "peak MB")]
@@ -112,7 +115,9 @@ class Scale:
         exponent = f"Time grows as films to the power of {shown(found)}, from {FROM} films on"
         return [
             *self.machine.lines(),
-            self.artefact.line() + (": a network that does nothing" if self.settings.blank else ""),
+            self.artefact.line()
+            + f", on {self.settings.device}"
+            + (": a network that does nothing" if self.settings.blank else ""),
             f"Films:   {_DIFFERENT} different ones at most, repeated as hard links; bonefrac-batch with pictures and"
             f" report, {self.settings.rounds} rounds",
             *table(rows),
@@ -158,9 +163,10 @@ def measure_scale(settings: ScaleSettings) -> Scale:
             measured = artefact(bundle)
         films = _copies(files, work / "originals")
         sizes = sorted(set(settings.films))
-        _run(films, sizes[0], bundle, work / "warm-up")
+        model = (str(bundle), settings.device)
+        _run(films, sizes[0], *model, work / "warm-up")
         runs = tuple(
-            _run(films, size, bundle, work / f"{number}-{size}") for number in range(settings.rounds) for size in sizes
+            _run(films, size, *model, work / f"{number}-{size}") for number in range(settings.rounds) for size in sizes
         )
     return Scale(settings, machine, measured, runs)
 
@@ -171,14 +177,14 @@ def _copies(files: list[Path], folder: Path) -> list[Path]:
     return [Path(shutil.copyfile(file, folder / f"{number}{file.suffix}")) for number, file in enumerate(files)]
 
 
-def _run(films: list[Path], size: int, bundle: Path, work: Path) -> Run:
+def _run(films: list[Path], size: int, bundle: str, device: str, work: Path) -> Run:
     """One run in a folder of its own, removed afterwards. Raises UsageError where none was analysed: the figure would
     say nothing."""
     fill(work / "films", films, size)
-    report = work / "peak"
-    options = (report, work / "films", "--out", work / "out", "--model", bundle, "--device", "cpu", "--quiet")
+    report = work / "told.json"
+    options = (report, work / "films", "--out", work / "out", "--model", bundle, "--device", device, "--quiet")
     run_python(BATCH_WITH_PEAK, options, allowed=(0, 1))  # 1: some of the films are damaged
-    run = finished_run(work / "out")
-    peak_mb = int(report.read_text(encoding="ascii")) / _MB
+    analysed = int(finished_run(work / "out")["counts"]["analysed"])
+    told = json.loads(report.read_text(encoding="ascii"))
     shutil.rmtree(work)
-    return Run(size, int(run["counts"]["analysed"]), float(run["seconds"]), peak_mb)
+    return Run(size, analysed, told["seconds"], told["peak_bytes"] / _MB)

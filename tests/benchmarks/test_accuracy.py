@@ -23,7 +23,9 @@ from bonefrac.labelled import list_hash, read_labelled
 from bonefrac.model import Model, Scores
 from bonefrac.results import Region
 from bonefrac.synthetic import draw_radiograph
+from bonefrac_benchmarks import accuracy_run
 from bonefrac_benchmarks.accuracy import FEWEST, compare, judge, judge_again, maps_agree, measure
+from bonefrac_benchmarks.accuracy_tables import summary, tables
 from bonefrac_benchmarks.cli import main
 from bonefrac_benchmarks.gallery import flips, misses
 from bonefrac_benchmarks.judged import Films, Judged, load
@@ -358,7 +360,74 @@ def test_what_cannot_be_measured_is_refused_in_one_sentence(
         assert len(done.output.splitlines()) == 1
 
 
+def test_the_other_precisions_file_is_checked_before_any_film_is_judged(
+    collection: Path, flagship: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed = tmp_path / "changed"
+    shutil.copytree(flagship, changed)
+    with open(changed / "float32.onnx", "ab") as file:
+        file.write(b"\0")
+    monkeypatch.setattr(accuracy_run, "judge", lambda *_: pytest.fail("films were judged"))
+    done = bench(changed, "--labels", collection, "--fold", 3)
+    assert (done.exit_code, "float32.onnx is not the file that was verified" in done.output) == (2, True)
+
+
+def test_what_is_no_table_of_labelled_films_is_told_by_its_columns(collection: Path, tmp_path: Path) -> None:
+    text, binary, bare, boxed = (tmp_path / name for name in ("notes.txt", "film.png", "nf", "boxed"))
+    text.write_text("no table\n")
+    binary.write_bytes((collection / "images" / "00.png").read_bytes())
+    for folder in (bare, boxed):
+        folder.mkdir()
+    (bare / "labels.csv").write_text("image_id,fractured,fold,group\na.png,1,0,g\n")
+    shutil.copyfile(collection / "labels.csv", boxed / "labels.csv")
+    (boxed / "boxes.csv").write_text("image_id,x,y\n")
+    for labels, said in (
+        (text, "notes.txt: has no column image_id, fractured, fold, group, use in its first line"),
+        (binary, "film.png: has no column image_id"),
+        (bare, "labels.csv: has no column use in its first line"),
+        (boxed, "boxes.csv: has no column x_min, y_min, x_max, y_max in its first line"),
+    ):
+        done = bench("flagship", "--labels", labels)
+        assert (done.exit_code, len(done.output.splitlines())) == (2, 1), done.output
+        assert said in done.output
+        assert "(there are )" not in done.output
+        assert "name a folder with images/, labels.csv (image_id, fractured, fold, group, use)" in done.output
+
+
+def test_a_table_without_a_film_to_use_is_refused(tmp_path: Path) -> None:
+    table = tmp_path / "labels.csv"
+    for rows in ("", "a.png,1,0,g,0\n"):
+        table.write_text(f"image_id,fractured,fold,group,use\n{rows}")
+        done = bench("flagship", "--labels", tmp_path)
+        assert (done.exit_code, len(done.output.splitlines())) == (2, 1), done.output
+        assert "labels.csv: none of its films has 'use' 1" in done.output
+
+
 # ---- what is shown
+
+
+def test_a_rare_finding_is_told_with_all_its_digits(judged: Judged, report: tuple[str, Path]) -> None:
+    figures = json.loads((report[1] / "accuracy.json").read_text(encoding="utf-8"))
+    figures["prevalence"] = measure(judged, (0.005, 0.0004, 0.1, 0.015))["prevalence"]
+    table = next(t for t in tables(figures) if t.title == "Where fewer or more films have a fracture")
+    assert [row[0] for row in table.rows] == ["0.5%", "0.04%", "10%", "1.5%"]
+    lines = summary(figures)
+    for share in ("0.5%", "0.04%", "10%", "1.5%"):
+        assert sum(f"calls (PPV) that are right, {share} fractured" in line for line in lines) == 1
+        assert sum(f"others (NPV) that are right, {share} fractured" in line for line in lines) == 1
+    npv = figures["prevalence"][1]["specific"]["npv"]["value"]
+    assert f"{npv:.3f}" in next(line for line in lines if "(NPV) that are right, 0.04%" in line)
+
+
+def test_figures_of_films_that_points_were_chosen_on_say_so(report: tuple[str, Path]) -> None:
+    _, out = report
+    caveat = "were chosen on these very films"
+    assert caveat not in (out / "accuracy.md").read_text(encoding="utf-8")
+    figures = json.loads((out / "accuracy.json").read_text(encoding="utf-8"))
+    figures["artefact"]["points_chosen_on"] = f"{figures['split']['name']}: sensitivity >= 0.95"
+    said = [table.title for table in tables(figures) if caveat in table.note]
+    assert said == ["At the operating points", "Where fewer or more films have a fracture", "Calibration",
+                    "Does it look where the fracture is?"]  # fmt: skip
 
 
 def test_a_film_that_cannot_be_decoded_is_counted_and_named(report: tuple[str, Path]) -> None:
@@ -374,9 +443,9 @@ def test_every_table_says_of_which_file_and_films_it_is(report: tuple[str, Path]
     assert model.sha256 in output
     markdown, page = ((out / f"accuracy.{kind}").read_text(encoding="utf-8") for kind in ("md", "html"))
     of = f"int8.onnx, SHA-256 {model.sha256[:16]}…, {json.loads((out / 'accuracy.json').read_text())['split']['name']}"
-    tables = markdown.count("\n## ") - 1  # the limits are no table
-    assert markdown.count(of) == tables >= 8
-    assert page.count(of) == tables + 4  # the curves and three galleries
+    count = markdown.count("\n## ") - 1  # the limits are no table
+    assert markdown.count(of) == count >= 8
+    assert page.count(of) == count + 4  # the curves and three galleries
     assert model.sha256 in markdown
     assert model.sha256 in page
 

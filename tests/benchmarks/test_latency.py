@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from bonefrac_benchmarks.arrivals import WatchSettings, arrivals
+from bonefrac_benchmarks.arrivals import Watch, WatchSettings, arrivals
+from bonefrac_benchmarks.artefact import artefact
 from bonefrac_benchmarks.cli import main
+from bonefrac_benchmarks.machine import this_machine
+from bonefrac_benchmarks.passes import SoakSettings
 from bonefrac_benchmarks.quantiles import lines, quantiles, windows
 
 
@@ -63,6 +66,7 @@ def test_latency_times_single_films_of_the_shipped_network(tmp_path: Path, xrays
     assert record["row_s"]["quantiles"]["p90"]["value"] is None
     assert record["artefact"]["sha256"] in done.output
     assert record["validity"]["valid"] is False, "12 films are not 64"
+    assert "12 films, 64 needed for the p90, each other quantile as its row says;" in done.output
     assert str(tmp_path) not in out.read_text(), "a report names no folder of the machine"
 
 
@@ -90,6 +94,25 @@ def test_films_come_at_poisson_times() -> None:
     assert arrivals(4.0, 10, seed=3) != moments[:10].tolist()
 
 
+def test_watch_judges_the_time_beyond_the_settle_time(flagship: Path) -> None:
+    """Beside a constant of two seconds, a watcher that takes half as long again would look steady."""
+
+    def measured(*beyond_s: float) -> Watch:
+        row_s = tuple(2.0 + each for each in beyond_s for _ in range(221))
+        return Watch(WatchSettings(settle=2.0), this_machine(), artefact(flagship), 2.0, row_s)
+
+    shaken = measured(0.10, 0.10, 0.156)
+    assert (shaken.validity.valid, shaken.validity.windows["watch"].apart) == (False, pytest.approx(0.56))
+    assert "beyond the settle time; 3 windows within 56.0% of their median" in shaken.validity.line()
+    assert measured(0.10, 0.10, 0.105).validity.valid
+
+
+def test_no_watcher_is_measured_on_whatever_was_tuned_here() -> None:
+    for settings in (WatchSettings(), SoakSettings()):
+        assert settings.options[settings.options.index("--device") + 1] == settings.device == "cpu"
+    assert "openvino" in WatchSettings(device="openvino").options
+
+
 def test_watch_times_each_film_from_drop_to_row(tmp_path: Path, blank: Path) -> None:
     out = tmp_path / "watch.json"
     done = bench(
@@ -97,6 +120,7 @@ def test_watch_times_each_film_from_drop_to_row(tmp_path: Path, blank: Path) -> 
     )
     assert done.exit_code == 0, done.output
     record = json.loads(out.read_text(encoding="utf-8"))
+    assert (record["settings"]["device"], "--device cpu" in done.output) == ("cpu", True)
     assert len(record["row_s"]["samples"]) == 12
     assert all(0.3 <= sample < 60 for sample in record["row_s"]["samples"]), "no film is taken before the settle time"
     rows = (tmp_path / "work" / "out" / "results.csv").read_text(encoding="utf-8").splitlines()

@@ -16,7 +16,7 @@ pytest.importorskip("matplotlib", reason='needs the extra: pip install ".[bench]
 from bonefrac_benchmarks.artefact import artefact
 from bonefrac_benchmarks.cli import main
 from bonefrac_benchmarks.report import ORDER, collect, read_parts, write_report
-from bonefrac_benchmarks.report_tables import readme
+from bonefrac_benchmarks.report_tables import readme, sections
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "benchmarks" / "reports" / "machine"
@@ -54,6 +54,19 @@ def test_the_committed_page_is_that_of_its_json(tmp_path: Path) -> None:
     assert page[: page.index("<svg")] == again[: again.index("<svg")], (
         "plots alone may look otherwise with another version"
     )
+
+
+def test_each_row_of_the_committed_report_has_the_hash_of_the_file_that_ships() -> None:
+    table = sections(REPORT)[list(REPORT.parts).index("peers") + 1].tables[0]
+    files = {row[0]: row[table.header.index("file")] for row in table.rows}
+    for name, file in files.items():
+        if name.startswith("Keras"):
+            assert file.startswith("network.keras")
+            continue
+        precision = "int8" if name.startswith("bonefrac") or name.endswith("int8") else "float32"
+        assert file == f"{precision} {artefact(ROOT / 'models' / 'flagship', precision).sha256[:8]}", name
+    assert set(files.values()) >= {files["bonefrac"], files["ONNX Runtime, float32"]}
+    assert files["bonefrac"] != files["ONNX Runtime, float32"]
 
 
 def test_no_film_and_no_folder_of_the_machine_is_named() -> None:

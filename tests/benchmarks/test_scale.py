@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,9 +15,13 @@ from click.testing import CliRunner, Result
 
 pytest.importorskip("onnx", reason='needs the extra: pip install ".[bench]"')
 
+from bonefrac import run
 from bonefrac.model import load_model, read_manifest
+from bonefrac_benchmarks import commands, peak
+from bonefrac_benchmarks import scale as scale_room
 from bonefrac_benchmarks.artefact import Artefact
 from bonefrac_benchmarks.cli import main
+from bonefrac_benchmarks.films import fill
 from bonefrac_benchmarks.machine import this_machine
 from bonefrac_benchmarks.scale import Run, Scale, ScaleSettings
 
@@ -55,6 +62,47 @@ def test_memory_is_compared_between_large_folders() -> None:
     assert not scale(1, 190.0 * 1.11).goals[1].reached
     assert scale(1).goals[1].name == "peak memory of 50000 films / of 1000"
     assert not scale(1, 360.0).goals[0].reached
+
+
+def test_the_time_of_a_run_has_the_writing_of_its_outputs_in_it(
+    tmp_path: Path, xrays: Path, blank: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The seconds that a run tells itself end before: the page that holds them is still to be written."""
+    wrote_s, write_outputs = [], run.write_outputs
+
+    def noted(*arguments: Any, **named: Any) -> None:
+        began_s = time.perf_counter()
+        write_outputs(*arguments, **named)
+        wrote_s.append(time.perf_counter() - began_s)
+
+    fill(tmp_path / "films", [xrays / "0.jpg"], 2)
+    fill(tmp_path / "films" / "others", [xrays / "notes.txt"], 1500)  # rows that cost next to nothing to make
+    out, told = tmp_path / "out", tmp_path / "told.json"
+    options = [told, tmp_path / "films", "--out", out, "--model", blank, "--device", "cpu", "--quiet"]
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
+    monkeypatch.setattr(run, "write_outputs", noted)
+    monkeypatch.setattr(sys, "argv", ["bonefrac-batch", *map(str, options)])
+    with pytest.raises(SystemExit):
+        peak.main()
+    before_s = json.loads((out / "run.json").read_text(encoding="utf-8"))["seconds"]  # rounded
+    assert wrote_s[0] > 0.02
+    assert json.loads(told.read_text())["seconds"] >= before_s - 0.005 + wrote_s[0]
+
+
+def test_scale_takes_that_time(tmp_path: Path, xrays: Path, blank: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[float] = []
+
+    def noted(out: Path) -> dict[str, Any]:
+        told.append(json.loads((out.parent / "told.json").read_text())["seconds"])
+        return commands.finished_run(out)
+
+    monkeypatch.setattr(scale_room, "finished_run", noted)
+    done = bench("scale", xrays, "--model", blank, "--films", 4, "--rounds", 2, "--json", tmp_path / "scale.json")
+    assert done.exit_code == 0, done.output
+    record = json.loads((tmp_path / "scale.json").read_text(encoding="utf-8"))
+    assert [run["seconds"] for run in record["runs"]] == told[1:], "the first is the warm-up"
+    assert record["settings"]["device"] == "cpu"
+    assert f"{record['artefact']['sha256']}, on cpu\n" in done.output
 
 
 def test_scale_tells_time_and_peak_of_runs_that_really_analysed(tmp_path: Path, xrays: Path) -> None:

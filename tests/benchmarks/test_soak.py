@@ -317,6 +317,21 @@ def test_what_does_not_hold_is_said() -> None:
     assert lines[-1] == "1 of 2 do NOT hold"
 
 
+def test_held_makes_tables_and_refuses_other_files(tmp_path: Path) -> None:
+    out = tmp_path / "drop.json"
+    machine = {"cpu": "a", "cores": 2, "load": 0.1, "versions": {"bonefrac": "1"}}
+    promise = {"test": "a", "must_hold": "b", "measured": "c", "holds": False}
+    out.write_text(json.dumps({"machine": machine, "options": ["--quiet"], "held": [promise]}))
+    done = bench("held", out)
+    assert (done.exit_code, "| a | b | c, **missed** |" in done.output) == (0, True)
+    for text in ("no JSON", "[]", '{"benchmark": "report", "parts": []}', '{"machine": null}', "\xe9"):
+        other = tmp_path / "other.json"
+        other.write_bytes(text.encode("latin-1"))
+        done = bench("held", out, other)
+        assert (done.exit_code, done.output.startswith(f"Error: {other}: is not what soak, ")) == (2, True), done.output
+        assert done.output.count("\n") == 1
+
+
 def test_what_cannot_be_soaked_is_one_sentence(tmp_path: Path) -> None:
     done = bench("soak", "--films", 100, "--writers", 8)
     assert (done.exit_code, "too few" in done.output) == (2, True)

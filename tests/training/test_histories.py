@@ -25,6 +25,14 @@ def test_the_readme_shows_the_folds() -> None:
     assert cross_validation(first) in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
+def test_the_readme_shows_what_augmentations_are_worth() -> None:
+    pytest.importorskip("keras", reason='needs the extra: pip install ".[train]"', exc_type=ImportError)
+    from bonefrac_training.ablation import ablation_table
+
+    record = json.loads((ROOT / "training" / "ablation.json").read_text(encoding="utf-8"))
+    assert ablation_table(record) in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
 def test_every_network_was_trained() -> None:
     trained = {json.loads((run / "figures.json").read_text(encoding="utf-8"))["model"] for run in RUNS}
     assert trained == set(ORDER)

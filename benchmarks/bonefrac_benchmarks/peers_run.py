@@ -264,7 +264,7 @@ def _absent(rival: Rival, files: dict[str, Artefact], job: Job) -> str:
         try:
             load_model(str(job.model), device="openvino")
         except UsageError as error:
-            return str(error)
+            return str(error).replace(str(job.model), job.model.name)  # no path of this machine in a report
     return ""
 
 

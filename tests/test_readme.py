@@ -45,10 +45,13 @@ def test_the_demo_finds_what_it_drew(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_every_option_in_the_readme_exists() -> None:
+    from bonefrac_export.cli import main as export
     from bonefrac_training.cli import main as train
 
-    commands = [main.commands["batch"], main.commands["watch"], main.commands["check"], train.commands["audit"]]
-    parameters = [parameter for command in commands for parameter in command.params]
+    commands = [main.commands["batch"], main.commands["watch"], main.commands["check"], *train.commands.values()]
+    parameters = [
+        parameter for command in [*commands, export, *export.commands.values()] for parameter in command.params
+    ]
     known = {option for parameter in parameters if isinstance(parameter, click.Option) for option in parameter.opts}
     named = set(re.findall(r"`(--[a-z-]+)[ `]", README))
     assert {"--jsonl", "--settle"} <= named

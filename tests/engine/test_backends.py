@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bonefrac.backends import Share, installed
+from bonefrac.backends import Share, installed, usual_workers
 from bonefrac.errors import BundleError, UsageError
+from bonefrac.machine import usable_cores
 from bonefrac.model import Model
 
 openvino = pytest.importorskip("openvino")
@@ -56,6 +57,15 @@ def test_openvino_serves_many_threads_from_its_first_call(flagship: Path) -> Non
     with ThreadPoolExecutor(4) as pool:
         for found in pool.map(predict, range(4)):
             assert np.array_equal(found, expected.probability)
+
+
+def test_openvino_computes_on_every_core_and_is_tied_to_none(flagship: Path) -> None:
+    """With a worker more than cores, which prepares meanwhile, there are not more streams."""
+    cores = usable_cores()
+    session: Any = Model(flagship, device="openvino", share=Share(usual_workers("OpenVINO", cores)))._session
+    assert session._compiled.get_property("NUM_STREAMS") == cores
+    assert session._compiled.get_property("INFERENCE_NUM_THREADS") == cores
+    assert session._compiled.get_property("ENABLE_CPU_PINNING") is False
 
 
 def test_openvino_that_is_missing_is_told_with_what_to_type(flagship: Path, monkeypatch: pytest.MonkeyPatch) -> None:

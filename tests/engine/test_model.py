@@ -343,3 +343,17 @@ def test_the_points_divide_the_findings(model: Model) -> None:
     assert model.finding(np.nextafter(points.specific, 0)) == "doubt"
     assert model.finding(points.sensitive) == "doubt"
     assert model.finding(np.nextafter(points.sensitive, 0)) == "no_fracture_detected"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts Linux' page faults")
+def test_a_film_takes_no_new_memory(float_model: Model) -> None:
+    """ONNX Runtime's arena keeps what the first film needed; without it, float32 takes thousands of pages a film."""
+    import resource
+
+    films, _ = float_model.golden()
+    for _ in range(4):
+        float_model.predict(films[:1])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(8):
+        float_model.predict(films[:1])
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / 8 < 500
